@@ -1,0 +1,92 @@
+"""What all tests may ask for: real servers, each private to the run.
+
+A test whose server this machine lacks is reported as not run, and under CI it fails: a green run has tested everything.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.servers import AsgiProcess, Missing, RedisServer, daphne_process, postgres_server, redis_server
+
+NOT_RUN = "not run: "  # tests/run.py looks for this word in the reasons of skipped tests
+
+
+def not_run(reason: object) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{NOT_RUN}{reason}")
+    pytest.skip(f"{NOT_RUN}{reason}")
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """The run's Redis. A test that stops or empties one starts its own by `redis_server()`."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(redis_server())
+        except Missing as missing:
+            not_run(missing)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis: RedisServer) -> str:
+    return redis.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The PostgreSQL that this run tests on (`DATABASE_URL`), else a private one."""
+    given = os.environ.get("DATABASE_URL", "")
+    if given.startswith("postgres"):
+        yield given
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres_server())
+        except Missing as missing:
+            not_run(missing)
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def database_url(django_db_setup: None) -> str:
+    """The URL of the *test* database, so that a server process sees the rows that a test commits, and the other way round."""
+    from django.db import connection
+
+    database = connection.settings_dict
+    name = str(database["NAME"])
+    if connection.vendor == "sqlite":
+        if "memory" in name:
+            raise RuntimeError("a server process cannot share SQLite in memory: give DATABASES['default']['TEST'] a file NAME")
+        return f"sqlite:///{name}"
+    address = f"{database['HOST']}:{database['PORT']}" if database["PORT"] else database["HOST"]
+    return f"postgres://{database['USER']}:{database['PASSWORD']}@{address}/{name}"
+
+
+StartSite = Callable[..., AbstractContextManager[AsgiProcess]]
+
+
+@pytest.fixture
+def start_site(database_url: str, redis_url: str) -> StartSite:
+    """`with start_site(env, ...) as site`: a server process on the test database and the run's Redis.
+
+    Takes what `daphne_process` takes; `server=uvicorn_process` for the other kind. Needs `transactional_db` beside it: what a
+    test's transaction holds back, another process does not see.
+    """
+
+    def start(env: dict[str, str] | None = None, *, server: Any = daphne_process, **options: Any) -> Any:
+        return server({"DATABASE_URL": database_url, "REDIS_URL": redis_url, **(env or {})}, **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def live_site(database_url: str, redis_url: str) -> Iterator[AsgiProcess]:
+    """The test site under Daphne for the whole run. A test that kills or restarts a server starts its own by `start_site`."""
+    with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as site:
+        yield site
