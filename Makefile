@@ -1,0 +1,54 @@
+# Everything that a person or a CI job starts here. `make` alone lists it.
+
+PORT ?= 8000
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+DEMO_URL := http://127.0.0.1:$(PORT)/
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo [PORT=8000]   a small shop with a live inbox, on $(DEMO_URL)"
+	@echo "make test               every test there is, with a summary; the first run takes longer, it installs"
+	@echo "make lint               ruff, mypy and the import floors only"
+	@echo "make format             lay the code out as make lint wants it"
+	@echo "make clean              remove what the other targets have made"
+	@echo
+	@echo "$(PYTHON) tests/run.py unit js     some stages of make test; --help names them all"
+
+demo: $(VENV)/.demo-installed
+	@echo "==> Preparing the database"
+	@$(PYTHON) manage.py migrate --verbosity 0
+	@$(PYTHON) manage.py seed_demo
+	@echo "==> The shop is on $(DEMO_URL)   (Ctrl-C ends it)"
+	@exec $(VENV)/bin/daphne --bind 127.0.0.1 --port $(PORT) --verbosity 0 project.asgi:application
+
+test: $(VENV)/.tests-installed
+	@$(PYTHON) tests/run.py
+
+lint: $(VENV)/.tests-installed
+	@$(PYTHON) tests/run.py lint types floors
+
+format: $(VENV)/.tests-installed
+	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) artefacts build dist *.sqlite3 *.sqlite3-shm *.sqlite3-wal
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .nox .coverage* htmlcov tests/js/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@.ci/make-venv $(VENV)
+
+$(VENV)/.demo-installed: requirements.txt | $(PYTHON)
+	@echo "==> Installing what the demo runs on into $(VENV)"
+	@sed '/^# --- tests ---/,$$d' requirements.txt > $(VENV)/demo-requirements.txt
+	@$(PIP_INSTALL) -r $(VENV)/demo-requirements.txt
+	@touch $@
+
+$(VENV)/.tests-installed: requirements.txt | $(PYTHON)
+	@echo "==> Installing what the tests run on into $(VENV)"
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@ $(VENV)/.demo-installed
