@@ -21,8 +21,7 @@ help:
 demo: $(VENV)/.demo-installed
 	@echo "==> Preparing the database"
 	@$(PYTHON) manage.py migrate --verbosity 0
-	@$(PYTHON) manage.py seed_demo
-	@echo "==> The shop is on $(DEMO_URL)   (Ctrl-C ends it)"
+	@$(PYTHON) manage.py seed_demo --address $(DEMO_URL)
 	@exec $(VENV)/bin/daphne --bind 127.0.0.1 --port $(PORT) --verbosity 0 project.asgi:application
 
 test: $(VENV)/.tests-installed

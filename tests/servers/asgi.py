@@ -13,6 +13,7 @@ __all__ = ["AsgiProcess", "DaphneProcess", "UvicornProcess", "daphne_process", "
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "tests.site.asgi:application"
+SETTINGS = "tests.site.settings"
 
 
 class AsgiProcess(ServerProcess):
@@ -21,7 +22,7 @@ class AsgiProcess(ServerProcess):
         *,
         directory: Path,
         port: int | None = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | None] | None = None,
         application: str = APPLICATION,
         options: tuple[str, ...] = (),
     ) -> None:
@@ -66,37 +67,44 @@ class UvicornProcess(AsgiProcess):
 
 
 def daphne_process(
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     *,
     application: str = APPLICATION,
+    settings: str = SETTINGS,
     port: int | None = None,
     options: tuple[str, ...] = (),
 ) -> contextlib.AbstractContextManager[AsgiProcess]:
-    """A Daphne with these environment variables (`DATABASE_URL`, `REDIS_URL` ...) on top of our own, answering requests."""
-    return serving(DaphneProcess, env, application=application, port=port, options=options)
+    """A Daphne with these environment variables (`DATABASE_URL`, `REDIS_URL` ...) on top of our own, answering requests.
+
+    `settings`: the module that the application runs under; what pytest-django has put into our environment means nothing to it.
+    """
+    return serving(DaphneProcess, env, application=application, settings=settings, port=port, options=options)
 
 
 def uvicorn_process(
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     *,
     application: str = APPLICATION,
+    settings: str = SETTINGS,
     port: int | None = None,
     options: tuple[str, ...] = (),
 ) -> contextlib.AbstractContextManager[AsgiProcess]:
     """The same with uvicorn."""
-    return serving(UvicornProcess, env, application=application, port=port, options=options)
+    return serving(UvicornProcess, env, application=application, settings=settings, port=port, options=options)
 
 
 @contextlib.contextmanager
 def serving(
     server: Callable[..., AsgiProcess],
-    env: Mapping[str, str] | None,
+    env: Mapping[str, str | None] | None,
     *,
     application: str,
+    settings: str,
     port: int | None,
     options: tuple[str, ...],
 ) -> Iterator[AsgiProcess]:
     with tempfile.TemporaryDirectory(prefix="asgi-") as directory:
+        env = {"DJANGO_SETTINGS_MODULE": settings, **(env or {})}
         process = server(directory=Path(directory), port=port, env=env, application=application, options=options)
         with process:
             yield process

@@ -42,11 +42,13 @@ class ServerProcess:
 
     stop_signal = signal.SIGTERM
 
-    def __init__(self, *, directory: Path, port: int | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, directory: Path, port: int | None = None, env: Mapping[str, str | None] | None = None) -> None:
         self.directory = directory
         """Working files and the log; the caller makes and removes it."""
         self.port = port or free_port()
-        self.env = {**os.environ, **(env or {})}
+        merged = {**os.environ, **(env or {})}
+        self.env = {name: value for name, value in merged.items() if value is not None}
+        """Ours, with what the caller adds, or takes away by None."""
         self.process: subprocess.Popen[bytes] | None = None
         """The running process; the leader of a session of its own, so that Ctrl-C in a terminal leaves it to us."""
         self.log_path = directory / f"{type(self).__name__.lower()}-{self.port}.log"

@@ -1,0 +1,66 @@
+"""The public names used as the documentation shows: strict mypy has nothing to say, and knows what comes back."""
+
+from typing import Any, assert_type
+
+from django.contrib.auth.models import Group, User
+from django.dispatch import Signal
+from django.utils.translation import gettext_lazy as _
+
+from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
+from notifications.inbox import counts, mark, mark_seen, read_page
+from notifications.models import Event
+from notifications.protocol import Item
+
+paid = Signal()
+joined = Kind("user.joined", label=_("New users"), severity="success", icon="check")
+plain = Kind("user.plain")
+
+
+@rule(User, created=True, updated={"email"}, deleted=True, m2m={"groups"})
+def somebody_changed(change: Change) -> Draft | None:
+    if change.action == "deleted":
+        return None
+    return Draft(
+        joined,
+        to=User.objects.filter(is_staff=True),
+        actor=change.instance,
+        target=change.instance,
+        title=Text(_("%(name)s has joined"), name="Ada"),
+        body=Text(_("one"), plural=_("many"), context="users", count=2),
+        url="/users/",
+        data={"number": 1},
+        severity="warning",
+    )
+
+
+@rule(User, updated=True)
+def several_drafts(change: Change) -> list[Draft]:
+    return [Draft(joined, to=change.instance, title="a plain string"), Draft("user.plain", to=[1, 2], title=_("lazy"))]
+
+
+@signal_rule(paid, sender=User)
+def somebody_paid(sender: type[User], user: User, **named: Any) -> Draft:
+    return Draft(joined, to=user, title="paid")
+
+
+def calls(user: User, group: Group) -> None:
+    assert_type(notify(joined, to=user, title="Hello"), Event | None)
+    assert_type(notify("user.plain", to=[user, group], title=Text("Hello"), body="there"), Event | None)
+
+
+async def calls_from_a_coroutine(user: User) -> None:
+    assert_type(await anotify(joined, to=user, title="Hello", severity="error"), Event | None)
+
+
+def inbox_of(user: User) -> None:
+    page = read_page(user.pk, limit=10, show="unread", language="de")
+    assert_type(page.items, list[Item])
+    assert_type(page.unread, int)
+    assert_type(page.items[0].title, str)
+    assert_type(counts(user.pk).unseen, int)
+    assert_type(mark(user.pk, "read", upto=page.top), int)
+    assert_type(mark(user.pk, "archive", ids=[1, 2]), int)
+    mark_seen(user.pk, page.top)
+
+
+assert_type(somebody_paid(User, User()), Draft)  # a decorated rule is still the function that it was

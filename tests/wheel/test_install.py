@@ -1,0 +1,215 @@
+"""The wheel, installed into a fresh site by the README's steps and nothing else, works there."""
+
+import http.cookiejar
+import json
+import os
+import shlex
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.servers import AsgiProcess, free_port
+from tests.wheel.readme import installation_steps
+
+pytestmark = pytest.mark.timeout(400)
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "django-live-notifications"
+ADMIN = {"USERNAME": "ada", "PASSWORD": "correct horse battery", "EMAIL": "ada@example.com"}
+FRAME_SECONDS = 20
+
+# A shell in which a reader follows the README knows nothing of this repository.
+STRANGER = dict.fromkeys(("DJANGO_SETTINGS_MODULE", "PYTHONPATH", "DATABASE_URL", "REDIS_URL", "VIRTUAL_ENV"))
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    env = {name: value for name, value in os.environ.items() if name not in STRANGER}
+    env |= {f"DJANGO_SUPERUSER_{name}": value for name, value in ADMIN.items()}
+    done = subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with the pinned hatchling of this environment: an isolated build would fetch whatever is newest today."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that holds the wheel and what the wheel itself asks for, in the versions that we test with.
+
+    A real installation rather than a path to our own packages: an undeclared dependency has to fail here.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    pinned = folder / "constraints.txt"
+    freeze = run(sys.executable, "-m", "pip", "freeze", "--exclude-editable", cwd=folder)
+    pinned.write_text("".join(line for line in freeze.splitlines(keepends=True) if "==" in line))
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv/bin/python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet"]
+    run(*pip, "install", "--constraint", pinned, wheel, cwd=folder)
+    return python
+
+
+@pytest.fixture(scope="module")
+def site(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `django-admin startproject mysite` makes, and then every step of the README up to the one that serves it."""
+    folder = tmp_path_factory.mktemp("site")
+    run(python, "-m", "django", "startproject", "mysite", folder, cwd=folder)
+    for step in installation_steps((ROOT / "README.md").read_text()):
+        if step.action == "run":
+            for line in step.text.splitlines():
+                run_line(line, python, folder)
+        elif step.action == "append":
+            with (folder / step.path).open("a") as file:
+                file.write(f"\n{step.text}")
+        else:
+            (folder / step.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / step.path).write_text(step.text)
+    return folder
+
+
+def run_line(line: str, python: Path, folder: Path) -> None:
+    """A line of the README's shell, but for three: the wheel is installed already, nobody types, and the server comes later."""
+    words = shlex.split(line)
+    assert words[0] == "python", f"the README's commands begin with `python`: {line}"
+    if words[1:] == ["-m", "pip", "install", PACKAGE] or words[1:] == ["manage.py", "runserver"]:
+        return
+    unattended = ["--noinput"] if words[2] == "createsuperuser" else []
+    run(python, *words[1:], *unattended, cwd=folder)
+
+
+class Runserver(AsgiProcess):
+    """`python manage.py runserver`, on a port of our own."""
+
+    def __init__(self, python: Path, site: Path) -> None:
+        super().__init__(directory=site, port=free_port(), env=STRANGER)
+        self.python = python
+
+    def command(self) -> list[str | Path]:
+        return [self.python, "manage.py", "runserver", str(self.port)]
+
+    def working_directory(self) -> Path:
+        return self.directory
+
+
+@pytest.fixture(scope="module")
+def server(python: Path, site: Path) -> Iterator[Runserver]:
+    with Runserver(python, site) as server:
+        yield server
+
+
+class Browser:
+    """As much of a browser as it takes to sign in and fill in a form."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+
+    def get(self, path: str) -> str:
+        with self.opener.open(self.url + path, timeout=FRAME_SECONDS) as response:
+            return str(response.read().decode())
+
+    def fill_in(self, path: str, **fields: str) -> str:
+        self.get(path)  # for the token
+        token = next(cookie.value or "" for cookie in self.jar if cookie.name == "csrftoken")
+        data = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": token}).encode()
+        with self.opener.open(self.url + path, data, timeout=FRAME_SECONDS) as response:
+            return str(response.read().decode())
+
+    @property
+    def cookies(self) -> str:
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.jar)
+
+
+class Elements(HTMLParser):
+    """The start tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+    def named(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def signed_in(server: Runserver) -> Browser:
+    browser = Browser(server.url)
+    page = browser.fill_in("/admin/login/?next=/admin/", username=ADMIN["USERNAME"], password=ADMIN["PASSWORD"])
+    assert "Site administration" in page
+    return browser
+
+
+def test_the_wheel_carries_the_app_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tree = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "notifications").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in names if ".dist-info/" not in name} == tree
+    assert "notifications/py.typed" in names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    for kind in ("migrations/0001_initial.py", "templates/notifications/", "static/notifications/", "locale/"):
+        assert any(name.startswith(f"notifications/{kind}") for name in names), kind
+
+
+def test_the_fresh_site_passes_its_own_checks(python: Path, site: Path) -> None:
+    run(python, "manage.py", "check", "--fail-level", "ERROR", cwd=site)
+    run(python, "manage.py", "makemigrations", "--check", cwd=site)
+
+
+def test_the_page_has_a_bell_and_every_file_that_it_asks_for(signed_in: Browser) -> None:
+    page = Elements(signed_in.get("/admin/"))
+    assert page.named("notification-bell")
+    assert page.named("notification-toasts")
+    ours = [script["src"] for script in page.named("script") if "notifications/" in script.get("src", "")]
+    ours += [link["href"] for link in page.named("link") if "notifications/" in link.get("href", "")]
+    assert any(name.endswith(".js") for name in ours)
+    assert any(name.endswith(".css") for name in ours)
+    for name in ours:
+        assert signed_in.get(name)
+
+
+def test_a_change_in_the_admin_arrives_at_the_open_page(server: Runserver, signed_in: Browser) -> None:
+    (stream,) = Elements(signed_in.get("/admin/")).named("notification-stream")
+    with connect(
+        server.websocket_url + urllib.parse.urlsplit(stream["url"]).path,
+        origin=server.url,
+        subprotocols=["notifications.v1.json"],
+        additional_headers={"Cookie": signed_in.cookies},
+        open_timeout=FRAME_SECONDS,
+    ) as socket:
+        socket.send(json.dumps({"type": "hello", "position": stream["position"], "language": "en"}))
+        assert json.loads(socket.recv(FRAME_SECONDS))["type"] == "welcome"
+
+        words = "a long enough password"
+        signed_in.fill_in("/admin/auth/user/add/", username="grace", password1=words, password2=words, usable_password="true")
+
+        titles: list[str] = []
+        while not titles:
+            frame = json.loads(socket.recv(FRAME_SECONDS))
+            titles = [item["title"] for item in frame.get("items", [])]
+        assert titles == ["grace has joined"]
+        assert frame["unread"] == 1
+    assert "grace has joined" in signed_in.get("/notifications/")
