@@ -123,7 +123,7 @@ def types(_: list[str]) -> Outcome:
 
 @stage
 def floors(_: list[str]) -> Outcome:
-    return checks(["lint-imports"])
+    return checks(["lint-imports", "--no-logo"])
 
 
 @stage
@@ -241,6 +241,7 @@ def tsc() -> Outcome:
         return Outcome(not_run=["no tests/js/tsconfig.json"])
     compiler, lock = folder / "node_modules/.bin/tsc", folder / "package-lock.json"
     if not compiler.exists() or compiler.lstat().st_mtime < lock.stat().st_mtime:
+        provide(programs.npm, wheel=NODE_WHEEL)
         say("    installing the TypeScript compiler (npm ci)")
         if run([programs.npm(), "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder) != 0:
             return Outcome(not_run=["npm could not install the TypeScript compiler"])
