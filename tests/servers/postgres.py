@@ -36,7 +36,8 @@ class PostgresServer(ServerProcess):
             account = pwd.getpwnam(unprivileged_user())
             os.chown(self.directory, account.pw_uid, account.pw_gid)
         options = ["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
-        command = [*as_unprivileged(), programs.postgres_bin() / "initdb", "--pgdata", self.data, *options]
+        initdb = str(programs.postgres_bin() / "initdb")
+        command = [*as_unprivileged(), initdb, "--pgdata", str(self.data), *options]
         subprocess.run(command, check=True, cwd=self.directory, capture_output=True)
 
     def command(self) -> list[str | Path]:

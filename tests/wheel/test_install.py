@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from tests.servers import AsgiProcess, free_port
 from tests.wheel.readme import installation_steps
@@ -60,7 +61,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pinned.write_text("".join(line for line in freeze.splitlines(keepends=True) if "==" in line))
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
     run(*pip, "install", "--constraint", pinned, wheel, cwd=folder)
     return python
 
@@ -195,8 +196,8 @@ def test_a_change_in_the_admin_arrives_at_the_open_page(server: Runserver, signe
     (stream,) = Elements(signed_in.get("/admin/")).named("notification-stream")
     with connect(
         server.websocket_url + urllib.parse.urlsplit(stream["url"]).path,
-        origin=server.url,
-        subprotocols=["notifications.v1.json"],
+        origin=Origin(server.url),
+        subprotocols=[Subprotocol("notifications.v1.json")],
         additional_headers={"Cookie": signed_in.cookies},
         open_timeout=FRAME_SECONDS,
     ) as socket:
