@@ -1,0 +1,1 @@
+"""Hark, a small shop for bells: the site that shows the notifications."""

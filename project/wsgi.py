@@ -1,0 +1,9 @@
+"""HTTP alone, for a WSGI server: pages and the inbox work, news then come with the next page."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+application = get_wsgi_application()
