@@ -6,7 +6,7 @@ from notifications import Change, Draft, Kind, Text, anotify, notify, rule, sign
 from notifications.inbox import mark, read_page
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
-Kind("user.left", "Users who left")  # E: misc
+Kind("user.left", "Users who left")  # E: call-arg
 Text(42)  # E: arg-type
 
 Draft(joined, to=[], title=42)  # E: arg-type
@@ -38,4 +38,4 @@ def writes_to_the_change(change: Change) -> None:
 
 read_page(1, show="everything")  # E: arg-type
 mark(1, "forget", upto=1)  # E: arg-type
-mark(1, "read", [1])  # E: misc
+mark(1, "read", [1])  # E: call-arg
