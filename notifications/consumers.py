@@ -1,0 +1,263 @@
+"""One WebSocket: handshake, hello, commands, limits. The hub delivers; here the connection is owned.
+
+The reader never waits for the database: commands that need it queue, at most 32 a socket, and run one after the other beside it.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils.translation import get_supported_language_variant
+
+from notifications import inbox
+from notifications.conf import app_settings
+from notifications.hub import HEARTBEAT_SECONDS, Hub, Socket
+from notifications.protocol import (
+    COMMAND_BYTES,
+    SUBPROTOCOL,
+    Ack,
+    Bye,
+    CloseCode,
+    Done,
+    Error,
+    Heartbeat,
+    Hello,
+    Message,
+    Position,
+    Seen,
+    Welcome,
+    decode_command,
+    encode,
+)
+from notifications.session import is_own_origin, session_key
+from notifications.signals import socket_closed, socket_opened
+
+__all__ = ["NotificationConsumer"]
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS: Final = 3.0
+HANDSHAKES_AT_ONCE: Final = 200
+COMMANDS_PER_SECOND: Final = 10.0
+COMMANDS_AT_ONCE: Final = 30.0
+COMMANDS_WAITING: Final = 32
+BAD_COMMANDS: Final = 3
+GOODBYE_SECONDS: Final = 1.0  # for a peer that does not read
+
+
+class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """Protocol v1 for one socket. It takes no channel of its own from the layer: the hub alone is a member of groups."""
+
+    channel_layer_alias = None
+    handshakes = 0  # under way in this process
+
+    async def __call__(
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        """Read until one side closes. Channels' own loop and `dispatch` would cost a task and a thread hop a message."""
+        self.scope, self.base_send = scope, send
+        self.hub = Hub.running()
+        self.socket: Socket | None = None
+        self.close_code = 0  # once it is set the socket has ended
+        self.bad_commands = 0
+        self.allowance, self.allowed_at = COMMANDS_AT_ONCE, time.monotonic()
+        self.waiting: deque[Any] = deque()
+        self.command_task: asyncio.Task[None] | None = None
+        self.reader = asyncio.current_task()
+        self.is_reading = False
+        self.goodbye: asyncio.Task[None] | None = None
+        try:
+            while not self.close_code:
+                self.is_reading = True
+                message = await receive()
+                self.is_reading = False
+                await self.dispatch(message)
+        except StopConsumer:
+            pass
+        except asyncio.CancelledError:
+            if not self.close_code:  # end() interrupts the reader; anybody else means it
+                raise
+        finally:
+            self._leave()
+        if self.goodbye is not None:
+            await asyncio.wait({self.goodbye}, timeout=GOODBYE_SECONDS)
+
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
+        match message["type"]:
+            case "websocket.connect":
+                await self.connect()
+            case "websocket.receive":
+                self.read(message.get("text"), message.get("bytes"))
+            case "websocket.disconnect":
+                self.close_code = self.close_code or message.get("code") or 1005
+                raise StopConsumer
+
+    # --- handshake ---
+
+    async def connect(self) -> None:
+        if not is_own_origin(self.scope):
+            await self.close()  # before accept: HTTP 403
+            self.close_code = CloseCode.FORBIDDEN
+            return
+        offered = self.scope.get("subprotocols") or []
+        key = session_key(self.scope["headers"])
+        identity, refusal = await self._identify(key)
+        await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else offered[0] if offered else None)
+        if offered and SUBPROTOCOL not in offered:
+            self.end(CloseCode.BAD_COMMANDS, f"this server speaks {SUBPROTOCOL}", None)
+        elif refusal is not None:
+            self.end(*refusal)
+        elif identity is None or key is None:
+            self.end(CloseCode.SIGNED_OUT, "signed out", None)
+        elif len(self.hub.sockets.get(identity.user, ())) >= app_settings.SOCKETS_PER_USER:
+            self.end(CloseCode.TOO_MANY_SOCKETS, "too many sockets", 30.0)
+        else:
+            self.socket = Socket(identity, key, send=self._send_text, end=self.end)
+            self.hub.add(self.socket)
+            socket_opened.send_robust(sender=type(self), user_id=identity.user_id)
+
+    async def _identify(self, key: str | None) -> tuple[Any, tuple[int, str, float] | None]:
+        """The identity behind the session cookie, or why it could not be found out."""
+        if not key:
+            return None, None
+        if self.hub.is_draining or NotificationConsumer.handshakes >= HANDSHAKES_AT_ONCE:
+            return None, (CloseCode.LATER, "busy", 2.0)
+        NotificationConsumer.handshakes += 1
+        try:
+            found = await asyncio.wait_for(self.hub.identify(key), HANDSHAKE_SECONDS)
+        except TimeoutError:
+            return None, (CloseCode.LATER, "busy", 2.0)
+        except Exception as error:  # a database that is away is never taken for "signed out"; a back end's error is the site's
+            logger.warning("handshake_failed error=%r", error)
+            return None, (CloseCode.LATER, "try later", 5.0)
+        finally:
+            NotificationConsumer.handshakes -= 1
+        return found, None
+
+    # --- commands ---
+
+    def read(self, text: str | None, data: bytes | None) -> None:
+        """Take one frame from the page. Never waits."""
+        socket = self.socket
+        if socket is None:
+            return
+        socket.last_heard = time.monotonic()
+        if text is None:
+            self._refuse("binary", f"{SUBPROTOCOL} speaks text frames")
+        elif len(text) > COMMAND_BYTES:
+            self._refuse("too_large", f"a command has at most {COMMAND_BYTES} bytes")
+        else:
+            self._obey(socket, text)
+
+    def _obey(self, socket: Socket, text: str) -> None:
+        try:
+            command = decode_command(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            self._refuse("unknown_command" if "$.type" in str(error) else "bad_command", str(error)[:200])
+            return
+        if isinstance(command, Ack) and socket.stream.acknowledged(command.ack):
+            self.hub.reopened(socket)
+        elif not self._is_allowed():
+            self.end(CloseCode.TOO_MANY_COMMANDS, "too many commands", 5.0)
+        elif isinstance(command, Hello):
+            self.say(Welcome(heartbeat_seconds=HEARTBEAT_SECONDS))
+            self.hub.hello(socket, Position.parse(command.position), _language(command.language))
+        elif isinstance(command, Heartbeat | Ack):
+            return
+        elif not socket.is_listening:
+            self.say(Error(command.ref, "hello_first", "say hello first"))
+        elif len(self.waiting) >= COMMANDS_WAITING:
+            self.say(Error(command.ref, "busy", f"{COMMANDS_WAITING} commands wait already"))
+        else:
+            self.waiting.append(command)
+            if self.command_task is None:
+                self.command_task = asyncio.get_running_loop().create_task(self._work())
+
+    def _refuse(self, code: Any, message: str) -> None:
+        self.bad_commands += 1
+        self.say(Error("", code, message))
+        if self.bad_commands >= BAD_COMMANDS:
+            self.end(CloseCode.BAD_COMMANDS, "bad commands", None)
+
+    def _is_allowed(self) -> bool:
+        now = time.monotonic()
+        self.allowance = min(COMMANDS_AT_ONCE, self.allowance + (now - self.allowed_at) * COMMANDS_PER_SECOND)
+        self.allowed_at = now
+        self.allowance -= 1
+        return self.allowance >= 0
+
+    async def _work(self) -> None:
+        """Carry out the waiting commands in their order. Goes on after a close: what the page was told to be done, is."""
+        assert self.socket is not None
+        user_id = self.socket.identity.user_id
+        try:
+            while self.waiting:
+                command = self.waiting.popleft()
+                try:
+                    await self.hub.reader.run(_carry_out, user_id, command)
+                except DatabaseError as error:
+                    logger.warning("command_failed error=%r", error)
+                    self.say(Error(command.ref, "unavailable", "try again"))
+                else:
+                    self.say(Done(command.ref))
+        finally:
+            self.command_task = None
+
+    # --- the connection ---
+
+    def say(self, message: Message) -> None:
+        if self.socket is not None and not self.close_code:
+            self.socket.push(encode(message))
+
+    def end(self, code: int, reason: str, retry_after: float | None) -> None:
+        """Say goodbye and close. Does not wait; the first call decides."""
+        if self.close_code:
+            return
+        self.close_code = code
+        socket = self.socket
+        self._leave()
+        self.goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(Bye(code, reason, retry_after), socket))
+
+    async def _say_goodbye(self, bye: Bye, socket: Socket | None) -> None:
+        try:
+            await self._send_text(encode(bye))
+            await self.close(code=bye.code)
+        except Exception:  # the peer has gone first
+            pass
+        finally:
+            if socket is not None:
+                socket.is_open = False
+            if self.is_reading and self.reader is not None:
+                self.reader.cancel()
+
+    async def _send_text(self, frame: str) -> None:
+        await self.base_send({"type": "websocket.send", "text": frame})
+
+    def _leave(self) -> None:
+        if self.socket is not None:
+            self.hub.remove(self.socket)
+            socket_closed.send_robust(sender=type(self), user_id=self.socket.identity.user_id, code=self.close_code)
+            self.socket = None
+
+
+def _carry_out(user_id: Any, command: Any) -> None:
+    if isinstance(command, Seen):
+        inbox.mark_seen(user_id, command.upto)
+    else:
+        inbox.mark(user_id, type(command).__name__.lower(), ids=command.ids, upto=command.upto)  # type: ignore[arg-type]
+
+
+def _language(wanted: str) -> str:
+    """A language that the site has, for the one that the page was rendered in."""
+    try:
+        return get_supported_language_variant(wanted)
+    except LookupError:
+        return settings.LANGUAGE_CODE

@@ -1,0 +1,323 @@
+"""The reader's side: a page of the inbox, what came after a position, and the steps that a user takes.
+
+Reading: the inbox row first and rows up to its `top` second, so that a later number cannot slip in. Writing: the first statement
+takes the inbox's lock, every step gets the next number, and on commit `ringer.py` is told.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from django.db.models import Count, F, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import get_language, override
+
+from notifications.items import item, rendered
+from notifications.models import Inbox, Notification
+from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
+from notifications.querysets import NotificationQuerySet
+from notifications.rules import registry
+from notifications.signals import inbox_changed, inbox_stepped
+
+__all__ = [
+    "ACTIONS",
+    "PAGE_ROWS",
+    "Action",
+    "Page",
+    "Replay",
+    "State",
+    "forget",
+    "mark",
+    "mark_seen",
+    "read_page",
+    "replay",
+    "states",
+]
+
+PAGE_ROWS: Final = 20
+BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
+Show: TypeAlias = Literal["active", "unread", "archived"]
+Action: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete"]
+
+
+class ActionRule(NamedTuple):
+    """`column` is set to now (`sets`) or to NULL; `op` is what a page can do by itself when all up to a number are meant."""
+
+    column: str
+    sets: bool
+    op: str | None
+
+
+ACTIONS: Final[Mapping[str, ActionRule]] = {
+    "read": ActionRule("read_at", True, "read_upto"),
+    "unread": ActionRule("read_at", False, None),
+    "archive": ActionRule("archived_at", True, "archived_upto"),
+    "unarchive": ActionRule("archived_at", False, None),
+    "delete": ActionRule("deleted_at", True, "deleted_upto"),
+}
+
+
+class State(NamedTuple):
+    """Where an inbox stands; of a user without one: all empty."""
+
+    position: Position = NO_POSITION
+    pruned: int = 0
+    seen_upto: int = 0
+    unread: int = 0
+    unseen: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """Notifications as their reader sees them, newest first, and the position that they were read at."""
+
+    position: str
+    top: int
+    items: list[Item]
+    unread: int
+    unseen: int
+    seen_upto: int
+    more: bool
+
+
+class Cursor(NamedTuple):
+    """How far a page has been brought: rows up to `(stamp, event)` are delivered; `event` None: all of that stamp."""
+
+    epoch: str
+    stamp: int
+    event: int | None = None
+
+
+class Replay(NamedTuple):
+    """What leads from a cursor to `state`, each row with its event, or None where the user may not see it.
+
+    `rows` None: nothing leads there, only a fresh page.
+    """
+
+    state: State
+    rows: list[tuple[Row, EventCopy | None]] | None
+
+
+def states(user_ids: Iterable[Any]) -> dict[str, State]:
+    """The state of each user's inbox by `str(user id)`; users without one are absent. One query."""
+    found = Inbox.objects.using(_alias()).filter(pk__in=list(user_ids))
+    return {str(inbox.pk): _state(inbox) for inbox in found}
+
+
+def read_page(
+    user_id: Any,
+    *,
+    before: int | None = None,
+    limit: int = PAGE_ROWS,
+    show: Show = "active",
+    language: str | None = None,
+) -> Page:
+    """At most `limit` notifications with numbers below `before`, in `language` (else the active one). Two queries."""
+    state = states([user_id]).get(str(user_id), State())
+    rows = Notification.objects.using(_alias()).of(user_id).filter(number__lte=state.position.top)
+    rows = rows.filter(archived_at__isnull=False) if show == "archived" else rows.active()
+    if show == "unread":
+        rows = rows.unread()
+    if before is not None:
+        rows = rows.filter(number__lt=before)
+    found = list(rows[: limit + 1]) if state.position.top else []
+    shown = found[:limit]
+    with override(language or get_language()):
+        made = [item(row, rendered(event)) for row, event in _with_events(shown, user_id) if event is not None]
+    return Page(
+        position=str(state.position),
+        top=state.position.top,
+        items=[each for each in made if isinstance(each, Item)],
+        unread=state.unread,
+        unseen=state.unseen,
+        seen_upto=state.seen_upto,
+        more=len(found) > limit,
+    )
+
+
+def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
+    """What each user's page, standing at a cursor, has missed. The number of queries does not grow with the users.
+
+    At most `RESET_ROWS` rows a user; where there are more, or the cursor means nothing in the inbox (another epoch, below `pruned`,
+    above `top`), a fresh page is called for.
+    """
+    found = states(cursors)
+    answers: dict[Any, Replay] = {}
+    behind: dict[Any, Cursor] = {}
+    for user_id, cursor in cursors.items():
+        state = found.get(str(user_id), State())
+        if not _leads_to(cursor, state):
+            answers[user_id] = Replay(state, None)
+        elif cursor.stamp == state.position.top and cursor.event is None:
+            answers[user_id] = Replay(state, [])
+        else:
+            behind[user_id] = cursor
+    rows = _rows_after(behind, found)
+    again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
+    for user_id, cursor in behind.items():
+        state, mine = found[str(user_id)], rows[user_id]
+        is_whole = len(mine) <= RESET_ROWS and cursor.stamp >= again.get(str(user_id), state).pruned
+        answers[user_id] = Replay(state, _with_events(mine, user_id) if is_whole else None)
+    return answers
+
+
+def mark(user_id: Any, action: Action, *, ids: Collection[int] | None = None, upto: int | None = None) -> None:
+    """Take one step: `action` on the user's notifications of these event `ids`, or on all with numbers up to `upto`.
+
+    Idempotent; ids of others and missing ids are passed over alike. Inside an open transaction it happens on commit, so that the inbox
+    is not locked for a request's length. Raises `ValueError` for an unknown action or unless exactly one of both is given.
+    """
+    if action not in ACTIONS:
+        raise ValueError(f"unknown action {action!r}")
+    if (ids is None) == (upto is None):
+        raise ValueError("give either ids or upto")
+    chosen = Q(number__lte=upto) if ids is None else Q(event_id__in=list(ids))
+    _outside_transaction(partial(_mark, user_id, action, chosen, upto))
+
+
+def mark_seen(user_id: Any, upto: int) -> None:
+    """Everything that arrived up to number `upto` has been seen; never moves backwards. On commit, as `mark()`."""
+    _outside_transaction(partial(_mark_seen, user_id, upto))
+
+
+def forget(user_id: Any) -> None:
+    """Remove a user's inbox and notifications, on commit: the user is gone."""
+
+    def remove() -> None:
+        with transaction.atomic(using=_alias()):
+            Inbox.objects.using(_alias()).filter(pk=user_id).delete()
+            Notification.objects.using(_alias()).filter(recipient_id=user_id).delete()
+
+    _outside_transaction(remove)
+
+
+def _alias() -> str:
+    return router.db_for_write(Notification)
+
+
+def _state(inbox: Inbox) -> State:
+    return State(inbox.position, inbox.pruned, inbox.seen_upto, inbox.unread, inbox.unseen)
+
+
+def _leads_to(cursor: Cursor, state: State) -> bool:
+    if not cursor.epoch:  # a page of a user who had no inbox: everything is news
+        return state.pruned == 0
+    return cursor.epoch == state.position.epoch and state.pruned <= cursor.stamp <= state.position.top
+
+
+def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> dict[Any, list[Notification]]:
+    if not cursors:
+        return {}
+    wanted = Q()
+    for user_id, cursor in cursors.items():
+        later = Q(stamp__gt=cursor.stamp)
+        if cursor.event is not None:
+            later |= Q(stamp=cursor.stamp, event_id__gt=cursor.event)
+        wanted |= Q(later, recipient_id=user_id, stamp__lte=found[str(user_id)].position.top)
+    rows = (
+        Notification.objects.using(_alias()).filter(wanted).select_related("event").order_by("recipient_id", "stamp", "event_id")
+    )
+    most = RESET_ROWS + 1 if len(cursors) == 1 else BATCH_ROWS
+    read = list(rows[:most])
+    if len(cursors) > 1 and len(read) == most:
+        return {user_id: _rows_after({user_id: cursor}, found)[user_id] for user_id, cursor in cursors.items()}
+    by_user: dict[Any, list[Notification]] = {user_id: [] for user_id in cursors}
+    keys = {str(user_id): user_id for user_id in cursors}
+    for row in read:
+        by_user[keys[str(row.recipient_id)]].append(row)
+    return by_user
+
+
+def _with_events(rows: Iterable[Notification], user_id: Any) -> list[tuple[Row, EventCopy | None]]:
+    users = get_user_model()._default_manager.filter(pk=user_id)
+    return [(row.row(), row.event.copy() if _is_visible(row, users) else None) for row in rows]
+
+
+def _is_visible(row: Notification, users: QuerySet[Any]) -> bool:
+    kind = registry.kinds.get(row.event.kind)
+    if row.deleted_at is not None or kind is None or kind.visible_to is None:
+        return row.deleted_at is None
+    return kind.visible_to(users, row.event).exists()
+
+
+def _outside_transaction(step: Any) -> None:
+    if transaction.get_connection(_alias()).in_atomic_block:
+        transaction.on_commit(lambda: step(), using=_alias(), robust=True)
+    else:
+        step()
+
+
+def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
+    column, sets, op = ACTIONS[action]
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        if inbox is None:
+            return
+        mine = Notification.objects.using(alias).filter(chosen, recipient_id=user_id, deleted_at=None)
+        touched = mine.filter(**{f"{column}__isnull": sets})
+        rows = list(touched.select_related("event")) if upto is None else []
+        change = {column: timezone.now() if sets else None, "stamp": inbox.top}
+        if not touched.update(**change):
+            transaction.set_rollback(True, using=alias)
+            return
+        _recount(inbox, alias)
+        for row in rows:
+            for name, value in change.items():
+                setattr(row, name, value)
+        ops = [{op: upto}] if op and upto is not None else []
+        whole = rows if upto is None else ([] if ops else None)
+        _say_on_commit(inbox, whole, ops, alias)
+
+
+def _mark_seen(user_id: Any, upto: int) -> None:
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        if inbox is None:
+            return
+        seen_upto = min(upto, inbox.top - 1)
+        if seen_upto <= inbox.seen_upto:
+            transaction.set_rollback(True, using=alias)
+            return
+        inbox.seen_upto = seen_upto
+        _recount(inbox, alias)
+        _say_on_commit(inbox, [], [], alias)
+
+
+def _next_step(user_id: Any, alias: str) -> Inbox | None:
+    """Lock the inbox and advance it: a write as the first statement, so that SQLite too waits instead of failing later."""
+    inboxes = Inbox.objects.using(alias).filter(pk=user_id)
+    return inboxes.get() if inboxes.update(top=F("top") + 1) else None
+
+
+def _recount(inbox: Inbox, alias: str) -> None:
+    rows: NotificationQuerySet = Notification.objects.using(alias).filter(recipient_id=inbox.pk).active().unread()
+    counts = rows.aggregate(unread=Count("pk"), unseen=Count("pk", filter=Q(number__gt=inbox.seen_upto)))
+    inbox.unread, inbox.unseen = counts["unread"], counts["unseen"]
+    inbox.save(using=alias, update_fields=["seen_upto", "unread", "unseen"])
+
+
+def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: list[dict[str, int]], alias: str) -> None:
+    step = Step(
+        user=str(inbox.pk),
+        epoch=inbox.epoch,
+        base=inbox.top - 1,
+        top=inbox.top,
+        unread=inbox.unread,
+        unseen=inbox.unseen,
+        seen_upto=inbox.seen_upto,
+        rows=None if rows is None else [row.row() for row in rows],
+        ops=ops,
+    )
+    events: dict[int, EventCopy] = {row.event_id: row.event.copy() for row in rows or ()}
+    user_id = inbox.pk
+
+    def say() -> None:
+        inbox_stepped.send(sender=Inbox, wake_up=WakeUp(steps=[step], events=events))
+        inbox_changed.send_robust(sender=Inbox, user_id=user_id, unread=step.unread, unseen=step.unseen)
+
+    transaction.on_commit(say, using=alias, robust=True)

@@ -1,0 +1,50 @@
+"""From an event's content and a row's state to what its reader sees, in the active language. No ORM, no I/O."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from notifications.protocol import EventCopy, Hidden, Item, Row
+from notifications.rules import render_text
+
+__all__ = ["item", "rendered", "safe_url"]
+
+LINK: Final = re.compile(r"(https?://[^\s\\]|mailto:|/(?![/\\])|[?#])", re.IGNORECASE)
+UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+
+
+def safe_url(url: str) -> str:
+    """The URL if a link may lead there (http, https, mailto, or a path of this site), else the empty string.
+
+    Asked when a URL is stored and again when it is rendered: a request header can change what `reverse()` returns.
+    """
+    return url if LINK.match(url) and not UNPRINTABLE.search(url) else ""
+
+
+def rendered(event: EventCopy) -> dict[str, Any]:
+    """The part of an item that is the same for all its readers of one language: the active one."""
+    content = event.content
+    return {
+        "kind": event.kind,
+        "severity": content["severity"],
+        "title": render_text(content["title"]),
+        "body": render_text(content.get("body", "")),
+        "url": safe_url(content.get("url", "")),
+        "icon": content.get("icon", ""),
+        "actor": _label(content, "actor"),
+        "target": _label(content, "target"),
+        "data": content.get("data", {}),
+        "created_at": event.created_at,
+    }
+
+
+def item(row: Row, parts: Mapping[str, Any] | None) -> Item | Hidden:
+    """The row as its reader sees it; hidden if it is deleted or there is nothing (None) to show for it."""
+    if row.deleted or parts is None:
+        return Hidden(id=row.event, stamp=row.stamp)
+    return Item(id=row.event, number=row.number, stamp=row.stamp, read=row.read, archived=row.archived, **parts)
+
+
+def _label(content: Mapping[str, Any], name: str) -> str:
+    reference = content.get(name)
+    return render_text(reference["text"]) if reference else ""

@@ -1,0 +1,31 @@
+"""Relay what is pending, where no server process with a hub does it: under plain WSGI, or beside Celery workers."""
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError, connection
+
+from notifications.outbox import event_alias
+from notifications.relay import sweep
+
+
+class Command(BaseCommand):
+    help = "Relay pending notification events, then go on looking for more until it is stopped."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="relay what is pending now, then end")
+        parser.add_argument("--interval", type=float, default=5.0, metavar="SECONDS", help="time between looks (default: 5)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        while True:
+            try:
+                sweep()
+            except OperationalError as error:
+                if options["once"]:
+                    raise
+                self.stderr.write(f"The database {event_alias()!r} is away: {error}")
+                connection.close()
+            if options["once"]:
+                return
+            time.sleep(max(options["interval"], 0.1))

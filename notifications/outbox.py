@@ -1,0 +1,198 @@
+"""The write side: a draft becomes one `Event` row in the caller's transaction, and on commit whoever relays is told.
+
+No counter, no lock, no network: the business transaction pays one INSERT. The flow goes on in `relay.py`.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser, Group
+from django.db import router, transaction
+from django.db.models import Model, QuerySet
+from django.utils.functional import Promise
+
+from notifications.items import safe_url
+from notifications.models import Event
+from notifications.rules import Draft, Kind, Severity, Text, clean
+from notifications.signals import event_committed
+
+__all__ = ["NARROW", "RECIPIENTS", "anotify", "event_alias", "notify", "write"]
+
+logger = logging.getLogger(__name__)
+
+NARROW: Final = 100  # recipients up to which an event is relayed at once, before wide ones
+RECIPIENTS: Final = 10_000  # their ids stand in the row; beyond, name a group
+CONTENT_BYTES: Final = 8 * 1024
+
+
+def notify(
+    kind: Kind | str,
+    *,
+    to: Any,
+    title: str | Promise | Text,
+    body: str | Promise | Text = "",
+    url: str = "",
+    actor: Model | str | Promise | Text | None = None,
+    target: Model | str | Promise | Text | None = None,
+    data: Mapping[str, Any] | None = None,
+    severity: Severity | None = None,
+    icon: str = "",
+) -> Event | None:
+    """Tell `to` (a user, group, queryset of users, or iterable of users, ids, groups). The arguments are those of `Draft`.
+
+    The event is part of the open transaction, if there is one: rolled back, it notifies nobody. Returns the event; None if `to` is an
+    empty collection. Raises `TypeError` or `ValueError` for bad arguments, among them more than 10,000 recipients by name and
+    content of more than 8 KiB, and `DatabaseError` if the row cannot be written.
+    """
+    draft = Draft(
+        kind,
+        to=to,
+        title=title,
+        body=body,
+        url=url,
+        actor=actor,
+        target=target,
+        data=data or {},
+        severity=severity,
+        icon=icon,
+    )
+    return write(draft)
+
+
+async def anotify(kind: Kind | str, **named: Any) -> Event | None:
+    """`notify()` from a coroutine. An event loop holds no transaction, so the event is committed when this returns."""
+    return await sync_to_async(notify)(kind, **named)
+
+
+def write(draft: Draft, *, using: str | None = None) -> Event | None:
+    """Store a draft as an event. `using`: the alias whose change it speaks of, if it is not the events' own.
+
+    On another alias there is no common commit: the event is then written on that alias's commit (a check warns of it).
+    """
+    users, groups = _audience(draft.to)
+    if not users and not groups:
+        return None
+    event = Event(
+        kind=draft.kind.name,  # type: ignore[union-attr]  # Draft.__post_init__ made it a Kind
+        content=_content(draft),
+        audience={"users": users, "groups": groups},
+        wide=bool(groups) or len(users) > NARROW,
+    )
+    alias = event_alias()
+    if using is None or using == alias:
+        _insert(event, alias)
+    else:
+        transaction.on_commit(lambda: _insert(event, alias), using=using, robust=True)
+    return event
+
+
+def event_alias() -> str:
+    """The database that holds the events, notifications and inboxes."""
+    return router.db_for_write(Event)
+
+
+def _insert(event: Event, alias: str) -> None:
+    event.save(using=alias, force_insert=True)
+    wide = event.wide
+    transaction.on_commit(lambda: _say(alias, wide=wide), using=alias, robust=True)
+
+
+def _say(alias: str, *, wide: bool) -> None:
+    event_committed.send(sender=Event, using=alias, wide=wide)
+
+
+def _audience(to: Any) -> tuple[list[Any], list[Any]]:
+    """User ids and group ids as JSON values, each once, in a stable order."""
+    users: dict[Any, None] = {}
+    groups: dict[Any, None] = {}
+    user_model = get_user_model()
+    if isinstance(to, QuerySet) and issubclass(to.model, user_model):
+        users.update(dict.fromkeys(map(_user_id, to.values_list("pk", flat=True)[: RECIPIENTS + 1])))
+    else:
+        for each in _each(to):
+            if isinstance(each, Group):
+                groups[_saved(each)] = None
+            elif isinstance(each, user_model | AbstractBaseUser):
+                users[_user_id(_saved(each))] = None
+            elif isinstance(each, Model) or each is None or isinstance(each, bool | bytes | float):
+                raise TypeError(f"{each!r} cannot be notified: name users, their ids, groups, or a queryset of users")
+            else:
+                users[_user_id(each)] = None
+    if len(users) > RECIPIENTS:
+        raise ValueError(f"more than {RECIPIENTS} recipients: name a group instead")
+    return list(users), list(groups)
+
+
+def _each(to: Any) -> Iterable[Any]:
+    if isinstance(to, QuerySet):
+        if not issubclass(to.model, Group):
+            raise TypeError(f"a queryset of {to.model.__name__} cannot be notified: users or groups can")
+        return to
+    if isinstance(to, Model | str) or not isinstance(to, Iterable):
+        return (to,)
+    return to
+
+
+def _saved(instance: Model) -> Any:
+    if instance.pk is None:
+        raise ValueError(f"{instance!r} is not saved and cannot be notified")
+    return instance.pk
+
+
+def _user_id(value: Any) -> Any:
+    """A user's primary key as a JSON value. Raises `ValueError` for what is none."""
+    field = get_user_model()._meta.pk
+    try:
+        key = field.to_python(value)
+    except Exception as error:  # the field's own ValidationError, or anything a custom field raises
+        raise ValueError(f"{value!r} is not the id of a user") from error
+    if key is None:
+        raise TypeError("None cannot be notified")
+    return key if isinstance(key, int) else str(key)
+
+
+def _content(draft: Draft) -> dict[str, Any]:
+    kind = draft.kind
+    assert isinstance(kind, Kind)
+    url = safe_url(clean(draft.url))
+    if draft.url and not url:
+        logger.warning("unsafe_url dropped kind=%s", kind.name)
+    content: dict[str, Any] = {
+        "severity": draft.severity or kind.severity,
+        "title": _text(draft.title),
+        "body": _text(draft.body),
+        "url": url,
+        "icon": draft.icon or kind.icon,
+        "actor": _reference(draft.actor),
+        "target": _reference(draft.target),
+        "data": dict(draft.data),
+    }
+    content = {name: value for name, value in content.items() if value or name == "title"}
+    try:
+        encoded = msgspec.json.encode(content)
+    except (TypeError, ValueError, UnicodeEncodeError, OverflowError, RecursionError) as error:
+        raise TypeError(f"data of a notification must be JSON: {error}") from error
+    if len(encoded) > CONTENT_BYTES:
+        raise ValueError(f"a notification holds at most {CONTENT_BYTES} bytes, this one {len(encoded)}")
+    cleaned: dict[str, Any] = msgspec.json.decode(encoded)
+    return cleaned
+
+
+def _text(text: str | Promise | Text) -> Any:
+    if isinstance(text, Promise):
+        text = Text(text)
+    return text.as_json() if isinstance(text, Text) else clean(str(text))
+
+
+def _reference(thing: Model | str | Promise | Text | None) -> dict[str, Any] | None:
+    """An actor or target: what it was called then, and where to find it if it is still there."""
+    if thing is None:
+        return None
+    if not isinstance(thing, Model):
+        return {"text": _text(thing)}
+    name = thing.get_full_name() if isinstance(thing, AbstractBaseUser) and hasattr(thing, "get_full_name") else ""
+    return {"type": thing._meta.label_lower, "id": str(thing.pk), "text": clean(str(name or thing))}

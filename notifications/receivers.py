@@ -1,0 +1,248 @@
+"""From Django's model signals to `Change`, through the rules, to events; all in the caller's transaction, none of it able to break it.
+
+Old values are read from the database just before a save, not remembered from when the instance was loaded: that is right for deferred
+fields, `refresh_from_db()` and two stale copies of one row, and costs one small query on models that a rule watches.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, transaction
+from django.db.models import Model
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+
+from notifications.outbox import event_alias, write
+from notifications.rules import Change, Draft, ModelRule, SignalRule, registry
+
+__all__ = ["start"]
+
+logger = logging.getLogger(__name__)
+
+OLD = "_notifications_old"  # on the instance, from pre_save to post_save
+CLEARED = "_notifications_cleared"  # on the instance, from pre_clear to post_clear
+_logged: dict[tuple[str, str], float] = {}
+
+
+def start() -> None:
+    """Connect to the model signals and to those of signal rules, also of rules declared later. Called once, by `ready()`."""
+    uid = "notifications.receivers"
+    pre_save.connect(_before_save, dispatch_uid=uid)
+    post_save.connect(_after_save, dispatch_uid=uid)
+    post_delete.connect(_after_delete, dispatch_uid=uid)
+    m2m_changed.connect(_many_changed, dispatch_uid=uid)
+    registry.on_change = _rules_changed
+    _rules_changed()
+
+
+def _rules_changed() -> None:
+    _rules_of.cache_clear()
+    _many_rules_of.cache_clear()
+    for declared in registry.signal_rules:
+        declared.signal.connect(_receiver(declared), sender=declared.sender, weak=False, dispatch_uid=id(declared))
+
+
+@cache
+def _rules_of(model: type[Model]) -> tuple[ModelRule, ...]:
+    return tuple(rule for rule in registry.model_rules if issubclass(model, rule.model))
+
+
+@cache
+def _watched(model: type[Model], rules: tuple[ModelRule, ...]) -> frozenset[str]:
+    return frozenset(name for rule in rules for name in rule.updated)
+
+
+@cache
+def _many_rules_of(through: type[Model]) -> tuple[tuple[ModelRule, str], ...]:
+    return tuple(
+        (rule, name)
+        for rule in registry.model_rules
+        for name in rule.m2m
+        if rule.model._meta.get_field(name).remote_field.through is through  # type: ignore[union-attr]
+    )
+
+
+def _before_save(sender: Any, instance: Any, raw: bool, using: str, update_fields: Any, **_: Any) -> None:
+    watched = _watched(sender, rules) if (rules := _rules_of(sender)) else frozenset()
+    if update_fields is not None:
+        given = {sender._meta.get_field(name).name for name in update_fields}
+        watched = watched & given
+    if raw or not watched or instance.pk is None or (instance._state.adding and _is_new_key(sender)):
+        return
+    try:
+        with transaction.atomic(using=using):
+            names = [sender._meta.get_field(name).attname for name in watched]
+            setattr(instance, OLD, sender._base_manager.using(using).filter(pk=instance.pk).values(*names).first())
+    except Exception as error:  # never in the way of the site's save
+        _log("old_values", sender.__name__, error)
+
+
+def _is_new_key(model: type[Model]) -> bool:
+    """Whether an unsaved instance's key was made by its default, so that no row can have it yet."""
+    return model._meta.pk.has_default()
+
+
+def _after_save(sender: Any, instance: Any, created: bool, raw: bool, using: str, **_: Any) -> None:
+    old_values = instance.__dict__.pop(OLD, None)
+    if raw or not (rules := _rules_of(sender)):
+        return
+    if created:
+        chosen = [rule for rule in rules if rule.created]
+        _run_all(chosen, using, lambda rule: _created(instance))
+        return
+    if old_values is None:
+        return
+    try:
+        old, new = _difference(instance, old_values, using)
+    except Exception as error:  # as in _before_save()
+        _log("new_values", sender.__name__, error)
+        return
+    for rule in rules:
+        fields = rule.updated & new.keys()
+        if fields:
+            change = Change(
+                "updated",
+                instance,
+                {name: old[name] for name in fields},
+                {name: new[name] for name in fields},
+                frozenset(fields),
+            )
+            _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+
+
+def _created(instance: Any) -> Change:
+    fields = [field for field in instance._meta.concrete_fields if field.attname in instance.__dict__]
+    new = {field.name: getattr(instance, field.attname) for field in fields}
+    return Change("created", instance, {}, new, frozenset(new))
+
+
+def _difference(instance: Any, old_values: Mapping[str, Any], using: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The watched fields that this save changed in the database."""
+    old, new = {}, {}
+    for attname, before in old_values.items():
+        field = instance._meta.get_field(attname)
+        if attname not in instance.__dict__:  # deferred: not saved
+            continue
+        after = getattr(instance, attname)
+        if hasattr(after, "resolve_expression"):  # F("count") + 1: only the database knows
+            rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
+            after = rows.values_list(attname, flat=True).get()
+        if _plain(field, after) != _plain(field, before):
+            old[field.name], new[field.name] = before, after
+    return old, new
+
+
+def _plain(field: Any, value: Any) -> Any:
+    try:
+        return field.to_python(value)
+    except (ValidationError, ValueError, TypeError):
+        return value
+
+
+def _after_delete(sender: Any, instance: Any, using: str, **_: Any) -> None:
+    chosen = [rule for rule in _rules_of(sender) if rule.deleted]
+    if chosen:
+        created = _created(instance)
+        change = Change("deleted", instance, created.new, {}, created.fields)
+        _run_all(chosen, using, lambda rule: change)
+
+
+def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: Any, using: str, **_: Any) -> None:
+    rules = _many_rules_of(sender)
+    if not rules or action in ("pre_add", "pre_remove"):
+        return
+    for rule, name in rules:
+        try:
+            with transaction.atomic(using=using):
+                changes = list(_many_changes(rule, name, instance, action, reverse, pk_set, using))
+        except Exception as error:  # as in _before_save()
+            _log("many_to_many", rule.name, error)
+            continue
+        for change in changes:
+            _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+
+
+def _many_changes(
+    rule: ModelRule, name: str, instance: Any, action: str, reverse: bool, pk_set: Any, using: str
+) -> Iterator[Change]:
+    """One change for every instance of the rule's model whose set moved, whichever side it was moved from."""
+    own = (instance,) if not reverse else ()
+    if not reverse and not isinstance(instance, rule.model):
+        return
+    if action == "pre_clear":
+        if reverse:
+            field = rule.model._meta.get_field(name)
+            own = tuple(rule.model._base_manager.using(using).filter(**{field.name: instance.pk}))
+        setattr(instance, CLEARED, [(each, _related(each, name, using)) for each in own])
+        return
+    if action == "post_clear":
+        for each, before in instance.__dict__.pop(CLEARED, ()):
+            after = _related(each, name, using)
+            if before != after:
+                yield _many_change(each, name, before, after)
+        return
+    if reverse:
+        own = tuple(rule.model._base_manager.using(using).filter(pk__in=pk_set))
+    moved = frozenset((instance.pk,)) if reverse else frozenset(pk_set)
+    for each in own if moved else ():
+        after = _related(each, name, using)
+        before = after - moved if action == "post_add" else after | moved
+        if before != after:
+            yield _many_change(each, name, before, after)
+
+
+def _related(instance: Any, name: str, using: str) -> frozenset[Any]:
+    return frozenset(getattr(instance, name).using(using).order_by().values_list("pk", flat=True))
+
+
+def _many_change(instance: Any, name: str, before: frozenset[Any], after: frozenset[Any]) -> Change:
+    return Change("m2m", instance, {name: before}, {name: after}, frozenset((name,)))
+
+
+def _receiver(declared: SignalRule) -> Callable[..., None]:
+    def receive(sender: Any, **named: Any) -> None:
+        using = named.get("using") or event_alias()
+        _run(declared.name, lambda: declared.function(sender, **named), using)
+
+    return receive
+
+
+def _run_all(rules: Iterable[ModelRule], using: str, change_for: Callable[[ModelRule], Change]) -> None:
+    for rule in rules:
+        change = change_for(rule)
+        _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+
+
+def _run(name: str, function: Callable[[], Any], using: str) -> None:
+    """Call a rule and store its drafts in a savepoint of their own, so that neither can poison the site's transaction."""
+    try:
+        with transaction.atomic(using=using):
+            for draft in _drafts(function()):
+                write(draft, using=using)
+    except Exception as error:  # the site's rule, or our missing table: the save goes on, the other rules run
+        _log("rule_failed", name, error)
+
+
+def _drafts(result: Any) -> Iterator[Draft]:
+    if result is None:
+        return
+    for draft in (result,) if isinstance(result, Draft) else result:
+        if draft is None:
+            continue
+        if not isinstance(draft, Draft):
+            raise TypeError(f"a rule returns drafts or None, not {type(draft).__name__}")
+        yield draft
+
+
+def _log(what: str, name: str, error: Exception) -> None:
+    """One line a kind of failure a minute, with its traceback unless the database or its tables are away."""
+    key = (name, type(error).__name__)
+    if time.monotonic() - _logged.get(key, float("-inf")) < 60:
+        return
+    _logged[key] = time.monotonic()
+    is_database = isinstance(error, DatabaseError)
+    hint = " (are the migrations applied?)" if is_database else ""
+    logger.error("%s rule=%s error=%r%s", what, name, error, hint, exc_info=None if is_database else error)

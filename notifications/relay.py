@@ -1,0 +1,382 @@
+"""Fans committed events out to notifications and numbers them; sweeps what a crash left; then rings.
+
+One relay at a time a database, by a turn row. It works in short transactions of at most 500 (event, recipient) pairs and a number of
+statements that does not grow with them. Numbers are given under the inboxes' locks, held to commit: number order is visibility order,
+and a rollback or crash leaves no hole. The one file with SQL of its own: a single notification costs a quarter of what the ORM takes.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.db import OperationalError, connections, router, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from notifications.models import Event, Inbox, Notification, RelayTurn, new_epoch
+from notifications.outbox import event_alias
+from notifications.protocol import Row, Step, WakeUp
+from notifications.ringer import ring, ringer
+from notifications.rules import registry
+from notifications.signals import inbox_changed, notification_created
+
+__all__ = ["TRIES", "after_commit", "relay", "sweep"]
+
+logger = logging.getLogger(__name__)
+
+PAIRS: Final = 500
+TRIES: Final = 5
+REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization failure
+RETRY_SECONDS: Final = 5  # doubled with every try
+POSTGRES_LIMITS: Final = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; "
+    "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'"
+)
+
+
+@dataclass
+class Slice:
+    """One transaction's work. `is_mine` False: another relay has the turn. `has_more`: it stopped short."""
+
+    is_mine: bool = True
+    has_more: bool = False
+    events: list[Event] = field(default_factory=list)
+    recipients: dict[int, list[Any]] = field(default_factory=dict)  # event id: user ids that it reaches
+    failures: dict[int, Exception] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+
+def after_commit(*, using: str, wide: bool, **_: Any) -> None:
+    """An event has been committed: relay it where that disturbs nobody. Receiver of `event_committed`."""
+    hub = ringer.running_hub()
+    if hub is not None and not _needs_callers_thread(using):
+        hub.relay_soon()
+    elif hub is not None or not wide:
+        relay(using)
+    else:
+        ring(WakeUp(pending=True))
+
+
+def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
+    """Fan out every due event, in id order, wide ones in turn with narrow ones; return when none is left or another relay is at it.
+
+    `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt. Raises `OperationalError`
+    when the database is away: the events stay pending.
+    """
+    alias = using or event_alias()
+    failed: set[int] = set()
+    while True:
+        is_mine, has_more = _round(alias, failed, is_sweep=is_sweep)
+        if not is_mine:
+            return
+        # The turn has been let go; who came meanwhile left because of it. So look once more.
+        if not has_more and not _due(alias, failed).exists():
+            return
+
+
+def sweep() -> None:
+    """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`."""
+    alias = event_alias()
+    if _due(alias, ()).exists():
+        relay(alias, is_sweep=True)
+
+
+def _round(alias: str, failed: set[int], *, is_sweep: bool) -> tuple[bool, bool]:
+    """A slice of narrow events, then a slice of the oldest wide one."""
+    has_more = False
+    for wide in (False, True):
+        done = _attempt(alias, failed, wide=wide, is_sweep=is_sweep)
+        if not done.is_mine:
+            return False, False
+        has_more |= done.has_more
+    return True, has_more
+
+
+def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
+    counted = _count_tries(alias, failed, wide=wide) if is_sweep else []
+    try:
+        done = _repeated(alias, _due(alias, failed).filter(wide=wide), _most(wide=wide))
+        failures = dict(done.failures)
+    except OperationalError:
+        Event.objects.using(alias).filter(pk__in=counted, tries__gt=0).update(tries=F("tries") - 1)
+        raise
+    except Exception as error:  # one of the events is at fault: find out which, each on its own
+        done, failures = _one_by_one(alias, failed, wide=wide, error=error)
+    for event_id, failure in failures.items():
+        failed.add(event_id)
+        _put_off(alias, event_id, failure, is_counted=event_id in counted)
+    _tell(done)
+    return done
+
+
+def _one_by_one(alias: str, failed: set[int], *, wide: bool, error: Exception) -> tuple[Slice, dict[int, Exception]]:
+    whole, failures = Slice(), {}
+    candidates = _due(alias, failed).filter(wide=wide).order_by("pk")[: _most(wide=wide)]
+    for event_id in list(candidates.values_list("pk", flat=True)):
+        try:
+            one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True))
+        except OperationalError:
+            raise
+        except Exception as each:
+            failures[event_id] = each
+            continue
+        if not one.is_mine:
+            whole.is_mine = False
+            break
+        _tell(one)
+        failures.update(one.failures)
+    if not failures and whole.is_mine:
+        raise error  # nobody is at fault alone: the next sweep tries again
+    whole.has_more = True
+    return whole, failures
+
+
+def _repeated(alias: str, events: QuerySet[Event], most: int = 1) -> Slice:
+    for repeat in range(REPEATS):
+        try:
+            return _slice(alias, events, most)
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in ("40001", "40P01") or repeat == REPEATS - 1:
+                raise
+            time.sleep(0.01 * 2**repeat)  # the other transaction needs a moment to finish
+    raise AssertionError("unreachable")
+
+
+def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
+    done = Slice()
+    with transaction.atomic(using=alias):
+        if not _take_turn(alias):
+            return Slice(is_mine=False)
+        candidates = list(events.order_by("pk")[: most + 1])
+        chosen = _fitting(candidates[:most])
+        done.has_more = len(chosen) < len(candidates)
+        for event, user_ids in _recipients(alias, chosen, done):
+            done.events.append(event)
+            done.recipients[event.pk] = user_ids
+        done.steps = _fan_out(alias, done)
+        _record_progress(alias, done)
+    return done
+
+
+def _take_turn(alias: str) -> bool:
+    connection = connections[alias]
+    turns = RelayTurn.objects.using(alias)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(POSTGRES_LIMITS)
+    if connection.features.has_select_for_update_skip_locked:
+        if turns.filter(pk=1).select_for_update(skip_locked=True).exists():
+            return True
+        if turns.filter(pk=1).exists():
+            return False
+        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
+        return turns.filter(pk=1).select_for_update(skip_locked=True).exists()
+    if not turns.filter(pk=1).update(taken=F("taken") + 1):
+        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
+    return True
+
+
+def _due(alias: str, failed: Iterable[int]) -> QuerySet[Event]:
+    due = Event.objects.using(alias).due()
+    return due.exclude(pk__in=list(failed)) if failed else due
+
+
+def _most(*, wide: bool) -> int:
+    """How many events one slice looks at: a wide one fills it by itself."""
+    return 1 if wide else PAIRS
+
+
+def _fitting(candidates: Sequence[Event]) -> list[Event]:
+    """The first events that make at most `PAIRS` pairs together."""
+    chosen: list[Event] = []
+    pairs = 0
+    for event in candidates:
+        pairs += len(event.audience["users"])
+        if chosen and pairs > PAIRS:
+            break
+        chosen.append(event)
+    return chosen
+
+
+def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[Event, list[Any]]]:
+    """Who of each event's next recipients exists and may see it: the site's word, asked before any inbox is locked."""
+    user_model = get_user_model()
+    users = user_model._base_manager.using(router.db_for_write(user_model))
+    key = user_model._meta.pk
+    named = {event.pk: [key.to_python(id) for id in _next_users(event)] for event in events}
+    wanted = {id for ids in named.values() for id in ids}
+    existing = set(users.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    result = []
+    for event in events:
+        ids = [id for id in named[event.pk] if id in existing]
+        if event.audience["groups"]:
+            ids += _next_members(event, users, PAIRS - len(named[event.pk]))
+            done.has_more |= bool(event.pending)
+        elif event.wide:
+            event.pending = True if event.users_done < len(event.audience["users"]) else None
+            done.has_more |= bool(event.pending)
+        else:
+            event.pending = None
+        kind = registry.kinds.get(event.kind)
+        if kind is not None and kind.visible_to is not None and ids:
+            try:
+                with transaction.atomic(using=alias):
+                    ids = list(kind.visible_to(users.filter(pk__in=ids), event).values_list("pk", flat=True))
+            except OperationalError:
+                raise
+            except Exception as error:  # the site's code
+                done.failures[event.pk] = error
+                continue
+        result.append((event, ids))
+    return result
+
+
+def _next_users(event: Event) -> list[Any]:
+    """The next slice of the recipients named one by one; moves `users_done`."""
+    start = event.users_done
+    ids: list[Any] = event.audience["users"][start : start + PAIRS]
+    event.users_done = start + len(ids)
+    return ids
+
+
+def _next_members(event: Event, users: QuerySet[Any], room: int) -> list[Any]:
+    """The next members of the event's groups in order of their ids, without those named one by one; moves `groups_after`."""
+    if event.users_done < len(event.audience["users"]) or room <= 0:
+        return []
+    members = users.filter(groups__in=event.audience["groups"]).order_by("pk").distinct()
+    if event.groups_after:
+        members = members.filter(pk__gt=users.model._meta.pk.to_python(event.groups_after))
+    ids = list(members.values_list("pk", flat=True)[:room])
+    if len(ids) < room:
+        event.pending = None
+    if ids:
+        event.groups_after = str(ids[-1])
+    named = {str(id) for id in event.audience["users"]}
+    return [id for id in ids if str(id) not in named]
+
+
+def _fan_out(alias: str, done: Slice) -> list[Step]:
+    """Advance the inboxes, insert the notifications under their numbers, and say what each inbox went through."""
+    per_user: dict[Any, list[Event]] = {}
+    for event in done.events:
+        for user_id in done.recipients[event.pk]:
+            per_user.setdefault(user_id, []).append(event)
+    if not per_user:
+        return []
+    arrivals = [(user_id, len(per_user[user_id])) for user_id in sorted(per_user)]
+    rows, steps = [], []
+    for user_id, epoch, top, unread, unseen, seen_upto in _advance(alias, arrivals):
+        events = per_user[user_id]
+        base = top - len(events)
+        mine = [Row(event.pk, number, number) for number, event in enumerate(events, base + 1)]
+        rows += [Notification(recipient_id=user_id, event_id=row.event, number=row.number, stamp=row.stamp) for row in mine]
+        steps.append(Step(str(user_id), epoch, base, top, unread, unseen, seen_upto, mine, []))
+    Notification.objects.using(alias).bulk_create(rows)
+    return steps
+
+
+def _advance(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
+    """Lock the inboxes in user order, making those that are missing, and add each user's number of arrivals.
+
+    Returns `(user id, epoch, top, unread, unseen, seen_upto)` after that. One upsert on PostgreSQL and SQLite.
+    """
+    connection = connections[alias]
+    if connection.vendor not in ("postgresql", "sqlite"):
+        return _advance_by_orm(alias, arrivals)
+    key = get_user_model()._meta.pk
+    quote = connection.ops.quote_name
+    table = quote(Inbox._meta.db_table)
+    columns = [
+        quote(Inbox._meta.get_field(name).column) for name in ("user", "epoch", "top", "unread", "unseen", "seen_upto", "pruned")
+    ]
+    user, epoch, top, unread, unseen, seen_upto, _pruned = columns
+    sql = (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+        + ", ".join(["(%s, %s, %s, %s, %s, 0, 0)"] * len(arrivals))
+        + f" ON CONFLICT ({user}) DO UPDATE SET "
+        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in (top, unread, unseen))
+        + f" RETURNING {user}, {epoch}, {top}, {unread}, {unseen}, {seen_upto}"
+    )
+    values: list[Any] = []
+    for user_id, count in arrivals:
+        values += [key.get_db_prep_value(user_id, connection), new_epoch(), count, count, count]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [(key.to_python(row[0]), *row[1:]) for row in cursor.fetchall()]
+
+
+def _advance_by_orm(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
+    inboxes = Inbox.objects.using(alias)
+    user_ids = [user_id for user_id, _ in arrivals]
+    inboxes.bulk_create([Inbox(pk=user_id) for user_id in user_ids], ignore_conflicts=True)
+    found = {inbox.pk: inbox for inbox in inboxes.filter(pk__in=user_ids).order_by("pk").select_for_update()}
+    for user_id, count in arrivals:
+        inbox = found[user_id]
+        inbox.top, inbox.unread, inbox.unseen = inbox.top + count, inbox.unread + count, inbox.unseen + count
+    inboxes.bulk_update(found.values(), ["top", "unread", "unseen"])
+    return [
+        (inbox.pk, inbox.epoch, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto)
+        for inbox in (found[user_id] for user_id in user_ids)
+    ]
+
+
+def _record_progress(alias: str, done: Slice) -> None:
+    events = Event.objects.using(alias)
+    finished = [event.pk for event in done.events if event.pending is None]
+    if finished:
+        events.filter(pk__in=finished).update(pending=None)
+    for event in done.events:  # at most one: a wide event has its slice to itself
+        if event.pending:
+            events.filter(pk=event.pk).update(users_done=event.users_done, groups_after=event.groups_after, tries=0)
+
+
+def _count_tries(alias: str, failed: set[int], *, wide: bool) -> list[int]:
+    """Count a try in a commit of its own, before it: an event that kills its relay is set aside in the end."""
+    due = _due(alias, failed).filter(wide=wide).order_by("pk")
+    ids = [event.pk for event in _fitting(list(due[: _most(wide=wide)]))]
+    events = Event.objects.using(alias).filter(pk__in=ids)
+    events.update(tries=F("tries") + 1)
+    spent = list(events.filter(tries__gt=TRIES).values_list("pk", flat=True))
+    for event_id in spent:
+        _set_aside(alias, event_id, "its relay ended without a word")
+    return [id for id in ids if id not in spent]
+
+
+def _put_off(alias: str, event_id: int, error: Exception, *, is_counted: bool) -> None:
+    events = Event.objects.using(alias).filter(pk=event_id)
+    if not is_counted:
+        events.update(tries=F("tries") + 1)
+    tries = events.values_list("tries", flat=True).first() or 0
+    if tries >= TRIES:
+        _set_aside(alias, event_id, repr(error))
+    else:
+        events.update(retry_at=timezone.now() + timedelta(seconds=RETRY_SECONDS * 2 ** (tries - 1)), error=repr(error)[:2000])
+        logger.warning("relay_failed event=%s try=%s error=%r", event_id, tries, error)
+
+
+def _set_aside(alias: str, event_id: int, reason: str) -> None:
+    Event.objects.using(alias).filter(pk=event_id).update(pending=None, set_aside_at=timezone.now(), error=reason[:2000])
+    logger.error("event_set_aside event=%s tries=%s reason=%s; see the admin", event_id, TRIES, reason[:200])
+
+
+def _tell(done: Slice) -> None:
+    """After commit: ring the pages and send the site's signals."""
+    if not done.steps:
+        return
+    ring(WakeUp(steps=done.steps, events={event.pk: event.copy() for event in done.events}))
+    for event in done.events:
+        notification_created.send_robust(sender=Event, event=event, recipient_ids=done.recipients[event.pk])
+    if inbox_changed.receivers:
+        key = get_user_model()._meta.pk
+        for step in done.steps:
+            inbox_changed.send_robust(sender=Inbox, user_id=key.to_python(step.user), unread=step.unread, unseen=step.unseen)
+
+
+def _needs_callers_thread(alias: str) -> bool:
+    """On SQLite a second writer breaks the site's requests, unless its transactions take the write lock when they begin."""
+    connection = connections[alias]
+    return connection.vendor == "sqlite" and getattr(connection, "transaction_mode", None) != "IMMEDIATE"

@@ -1,0 +1,249 @@
+"""The only caller of the channel layer's `send`: tells the hubs that inboxes moved, off the caller's path.
+
+`ring()` never waits and never raises. The own process's hub hears first, directly; then one message at a time goes to the layer, and
+what comes meanwhile is merged. A layer that fails or hangs opens the breaker: its messages are dropped and the watermark heals.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, Protocol
+
+import msgspec
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings
+from msgspec import structs
+
+from notifications.conf import app_settings
+from notifications.protocol import Step, WakeUp
+
+__all__ = ["HUBS", "MESSAGE_TYPE", "group", "inbox_stepped", "opened", "ring", "ringer", "sealed", "user_group"]
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_TYPE: Final = "notifications.wake"
+VERSION: Final = "v1"
+HUBS: Final = "hubs"
+FEW: Final = 8  # users up to which each gets a message of its own group; more share one to all hubs
+USERS_PER_MESSAGE: Final = 500
+MESSAGE_BYTES: Final = 256 * 1024  # past it the letters stay home: the wake-up only says "look"
+SEND_SECONDS: Final = 2.0
+OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
+FLUSH_SECONDS: Final = 0.2
+_decoder = msgspec.msgpack.Decoder(WakeUp)
+
+
+class Hub(Protocol):
+    loop: asyncio.AbstractEventLoop
+
+    def hear(self, wake_up: WakeUp) -> None:
+        """Deliver to the own sockets. On the hub's loop only."""
+
+    def relay_soon(self) -> None:
+        """Relay what is pending on the hub's own thread. From any thread."""
+
+
+def group(name: str) -> str:
+    return f"{app_settings.GROUP_PREFIX}.{VERSION}.{name}"
+
+
+def user_group(user: str) -> str:
+    """The group of one user. A hash: a name is never built from outside text."""
+    return group(hashlib.blake2b(user.encode(), digest_size=16).hexdigest())
+
+
+def sealed(wake_up: WakeUp) -> bytes:
+    body = msgspec.msgpack.encode(wake_up)
+    return _mac(settings.SECRET_KEY, body) + body
+
+
+def opened(blob: object) -> WakeUp | None:
+    """The wake-up in a blob that some process with our key sealed; None for anything else."""
+    if not isinstance(blob, bytes) or len(blob) < 32:
+        return None
+    mac, body = blob[:32], blob[32:]
+    if not any(hmac.compare_digest(mac, _mac(key, body)) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)):
+        return None
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError:
+        return None
+
+
+def _mac(key: str | bytes, body: bytes) -> bytes:
+    secret = key if isinstance(key, bytes) else key.encode()
+    return hmac.digest(hashlib.sha256(b"notifications.wake-up" + secret).digest(), body, "sha256")
+
+
+class Ringer:
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew: in a forked child the parent's loop, thread and lock are not ours."""
+        self.hub: Hub | None = None
+        self._waiting: deque[WakeUp] = deque()
+        self._lock = threading.Lock()
+        self._sending_on: asyncio.AbstractEventLoop | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._background: asyncio.AbstractEventLoop | None = None
+        self._failures = 0
+        self._closed_until = 0.0
+        self._last_log = float("-inf")
+
+    def ring(self, wake_up: WakeUp) -> None:
+        hub = self.running_hub()
+        if hub is not None:
+            _soon(hub.loop, hub.hear, wake_up)
+        try:
+            layer = get_channel_layer(app_settings.CHANNEL_LAYER)  # on this thread: an import in another one could meet a fork
+        except Exception as error:  # a layer's constructor or module is the site's
+            self._log(error)
+            return
+        if layer is None or (hub is None and isinstance(layer, InMemoryChannelLayer)):
+            return
+        with self._lock:
+            self._waiting.append(wake_up)
+            if self._sending_on is not None and not self._sending_on.is_closed():
+                return
+            loop = self._sending_on = hub.loop if hub is not None else self._background_loop()
+            self._idle.clear()
+        try:
+            _soon(loop, self._start_sending, layer)
+        except RuntimeError as error:  # the loop has just closed
+            self._end_sending()
+            self._log(error)
+
+    def running_hub(self) -> Hub | None:
+        hub = self.hub
+        return hub if hub is not None and not hub.loop.is_closed() else None
+
+    def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
+        """Wait until what was rung is sent, as a command does before it ends. Not from an event loop."""
+        return self._idle.wait(timeout)
+
+    def _start_sending(self, layer: Any) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._send_waiting(layer))
+
+    async def _send_waiting(self, layer: Any) -> None:
+        try:
+            while True:
+                with self._lock:
+                    batch = list(self._waiting)
+                    self._waiting.clear()
+                    if not batch:
+                        self._sending_on = None
+                        self._idle.set()
+                        return
+                if time.monotonic() >= self._closed_until:
+                    await self._send(layer, batch)
+        except asyncio.CancelledError:
+            self._end_sending()
+            raise
+
+    async def _send(self, layer: Any, batch: list[WakeUp]) -> None:
+        try:
+            for name, blob in messages(batch):
+                await asyncio.wait_for(layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob}), SEND_SECONDS)
+            self._failures = 0
+        except Exception as error:  # whatever a layer raises when its server is away
+            self._failures += 1
+            self._closed_until = time.monotonic() + min(0.5 * 2 ** min(self._failures, 10), OPEN_SECONDS)
+            self._log(error)
+
+    def _end_sending(self) -> None:
+        with self._lock:
+            self._waiting.clear()
+            self._sending_on = None
+            self._idle.set()
+
+    def _background_loop(self) -> asyncio.AbstractEventLoop:
+        if self._background is None:
+            self._background = asyncio.new_event_loop()
+            threading.Thread(target=self._background.run_forever, name="notifications-ringer", daemon=True).start()
+        return self._background
+
+    def _log(self, error: BaseException) -> None:
+        if time.monotonic() - self._last_log >= 60:
+            self._last_log = time.monotonic()
+            logger.error("layer_failed error=%r; pages learn of news by the watermark until it is back", error)
+
+
+def messages(batch: Iterable[WakeUp]) -> Iterator[tuple[str, bytes]]:
+    """A batch of wake-ups as few sealed messages, each with the group it goes to. A user's contiguous steps join."""
+    batch = list(batch)
+    sessions = [check for wake_up in batch for check in wake_up.sessions]
+    for check in sessions:
+        yield user_group(check.user), sealed(WakeUp(sessions=[check]))
+    for echo in {wake_up.echo for wake_up in batch if wake_up.echo}:
+        yield group(HUBS), sealed(WakeUp(echo=echo))
+    if any(wake_up.pending for wake_up in batch):
+        yield group(HUBS), sealed(WakeUp(pending=True))
+    steps = joined(step for wake_up in batch for step in wake_up.steps)
+    events = {id: event for wake_up in batch for id, event in wake_up.events.items()}
+    users = {step.user for step in steps}
+    if len(users) <= FEW:
+        for user in users:
+            yield user_group(user), _letter([step for step in steps if step.user == user], events)
+    else:
+        for start in range(0, len(steps), USERS_PER_MESSAGE):
+            yield group(HUBS), _letter(steps[start : start + USERS_PER_MESSAGE], events)
+
+
+def _letter(steps: list[Step], events: dict[int, Any]) -> bytes:
+    named = {row.event for step in steps for row in step.rows or ()}
+    blob = sealed(WakeUp(steps=steps, events={id: events[id] for id in named if id in events}))
+    if len(blob) <= MESSAGE_BYTES:
+        return blob
+    return sealed(WakeUp(steps=[structs.replace(step, rows=None, ops=[]) for step in steps]))
+
+
+def joined(steps: Iterable[Step]) -> list[Step]:
+    """The steps with each user's contiguous ones made one. Rows come before operations in a step, so not behind one."""
+    last: dict[str, int] = {}
+    result: list[Step] = []
+    for step in steps:
+        at = last.get(step.user)
+        earlier = None if at is None else result[at]
+        if (
+            at is not None
+            and earlier is not None
+            and earlier.epoch == step.epoch
+            and earlier.top == step.base
+            and earlier.rows is not None
+            and step.rows is not None
+            and not (earlier.ops and step.rows)
+        ):
+            rows, ops = [*earlier.rows, *step.rows], [*earlier.ops, *step.ops]
+            result[at] = structs.replace(step, base=earlier.base, rows=rows, ops=ops)
+        else:
+            last[step.user] = len(result)
+            result.append(step)
+    return result
+
+
+def _soon(loop: asyncio.AbstractEventLoop, function: Any, *arguments: Any) -> None:
+    """Call on the loop: at once if this is its thread and it runs, else as soon as it gets there."""
+    if asyncio._get_running_loop() is loop:
+        function(*arguments)
+    else:
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+ringer: Final = Ringer()
+ring: Final = ringer.ring
+os.register_at_fork(after_in_child=ringer.reset)
+# Before the executors close and names stop resolving, which is when `atexit` runs.
+threading._register_atexit(ringer.flush)  # type: ignore[attr-defined]
+
+
+def inbox_stepped(*, wake_up: WakeUp, **_: Any) -> None:
+    """Receiver of the private signal of that name."""
+    ring(wake_up)

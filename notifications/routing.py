@@ -1,0 +1,61 @@
+"""How a site's `asgi.py` takes the app in: `application = live_application(get_asgi_application())`."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from django.urls import NoReverseMatch, reverse
+
+from notifications.consumers import NotificationConsumer
+from notifications.hub import Hub
+
+__all__ = ["live_application"]
+
+Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def live_application(http: Application, *, websocket: Application | None = None) -> Application:
+    """The site's ASGI application with the socket of notifications in it.
+
+    `http` serves all HTTP scopes, `websocket` the site's other sockets (without it they are refused with 403). The socket lives at
+    `socket/` below where the site includes `notifications.urls`. The first scope of any type starts the process's hub; where the server
+    speaks `lifespan` (uvicorn, hypercorn) the hub starts and drains with it.
+    """
+    consumer = NotificationConsumer.as_asgi()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        Hub.running()
+        if scope["type"] != "websocket":
+            await http(scope, receive, send)
+        elif _is_socket(scope):
+            await consumer(scope, receive, send)
+        elif websocket is not None:
+            await websocket(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    return application
+
+
+def _is_socket(scope: Any) -> bool:
+    try:
+        own = reverse("live_notifications:socket")
+    except NoReverseMatch:  # a check says so
+        return False
+    path: str = scope["path"]
+    return own in (path, path.removeprefix(scope.get("root_path", "")))
+
+
+async def _live(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            Hub.running()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await Hub.running().drain()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,113 @@
+"""One socket's delivery state: where its page stands, whether it has missed something, how much it has not acknowledged.
+
+Pure: the caller brings the clock and sends the bytes. Consumer, SSE view and simulator use this one class. The rule that makes loss
+impossible: a step is sent live only onto the position it starts from; whatever does not fit makes the stream *behind*, and being behind
+ends only by a look at the database.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+__all__ = ["WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"]
+
+WINDOW_STEPS: Final = 64
+WINDOW_BYTES: Final = 256 * 1024
+WINDOW_SECONDS: Final = 30.0  # a page that acknowledges nothing for so long is closed
+
+
+class Verdict(Enum):
+    SEND = auto()
+    DROP = auto()
+    BEHIND = auto()
+
+
+@dataclass(slots=True)
+class Unacknowledged:
+    steps: int
+    size: int
+    since: float
+
+
+@dataclass(slots=True)
+class Stream:
+    """State of one delivery. `epoch` and `top`: the position that the page reaches with what has been sent to it."""
+
+    epoch: str = ""
+    top: int = 0
+    cursor_event: int | None = None
+    """Set while a long catch-up is under way: of the rows stamped `cursor_stamp`, those up to this event are sent."""
+    cursor_stamp: int = 0
+    is_behind: bool = False
+    is_sending: bool = False
+    """A send did not finish at once: nothing else may be sent until it has."""
+    has_news: bool = False
+    """A step was heard since the last look at the database began, so that look may have missed it."""
+    _unacknowledged: dict[str, Unacknowledged] = field(default_factory=dict)
+    _steps: int = 0
+    _size: int = 0
+
+    def stand_at(self, epoch: str, top: int) -> None:
+        """The page says, or a fresh page makes, that it stands there; a look at the database must follow."""
+        self.epoch, self.top = epoch, top
+        self.cursor_event, self.cursor_stamp = None, top
+        self.is_behind = True
+        self.has_news = True
+
+    def offer(self, epoch: str, base: int, top: int) -> Verdict:
+        """What to do with a step just heard of. A stream that cannot take it now is behind from here on."""
+        if not self.is_behind:
+            if epoch == self.epoch and top <= self.top:
+                return Verdict.DROP
+            is_next = base == self.top and (epoch == self.epoch or (not self.epoch and base == 0))
+            if is_next and self.is_open:
+                return Verdict.SEND
+        self.is_behind = True
+        self.has_news = True
+        return Verdict.BEHIND
+
+    def look(self) -> None:
+        """A look at the database begins: news from now on may not be in it."""
+        self.has_news = False
+
+    def sent(self, ack: str, *, epoch: str, top: int, steps: int, size: int, now: float) -> None:
+        """A whole step or catch-up has been given to the socket: the page will stand at `top`."""
+        self.epoch, self.top = epoch, top
+        self.cursor_event, self.cursor_stamp = None, top
+        self._count(ack, steps, size, now)
+
+    def sent_part(self, ack: str, *, stamp: int, event: int, steps: int, size: int, now: float) -> None:
+        """A part of a catch-up has been given to the socket: the page's position does not move yet."""
+        self.cursor_stamp, self.cursor_event = stamp, event
+        self._count(ack, steps, size, now)
+
+    def caught_up(self) -> bool:
+        """The look found nothing more. True if nothing was heard meanwhile, so that live steps may be sent again."""
+        self.is_behind = self.has_news
+        return not self.is_behind
+
+    def acknowledged(self, ack: str) -> bool:
+        """The page has read up to there. False for an `ack` that is not outstanding."""
+        if ack not in self._unacknowledged:
+            return False
+        for earlier in list(self._unacknowledged):
+            counted = self._unacknowledged.pop(earlier)
+            self._steps -= counted.steps
+            self._size -= counted.size
+            if earlier == ack:
+                break
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_sending and self._steps < WINDOW_STEPS and self._size < WINDOW_BYTES
+
+    def is_overdue(self, now: float) -> bool:
+        """The oldest unacknowledged message is older than `WINDOW_SECONDS`. The clock is monotonic, in seconds."""
+        oldest = next(iter(self._unacknowledged.values()), None)
+        return oldest is not None and now - oldest.since > WINDOW_SECONDS
+
+    def _count(self, ack: str, steps: int, size: int, now: float) -> None:
+        self._unacknowledged[ack] = Unacknowledged(steps, size, now)
+        self._steps += steps
+        self._size += size

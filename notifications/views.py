@@ -1,0 +1,189 @@
+"""The HTTP half: the inbox page, which works without JavaScript, its buttons, and the same rows as JSON.
+
+`Reading` is what one request has read of its user's inbox: the views and the template tags share it. Flow goes on in `inbox.py`.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Concatenate, Final, Literal, ParamSpec, cast
+
+import msgspec
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
+from django.shortcuts import render, resolve_url
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from notifications.conf import app_settings
+from notifications.inbox import ACTIONS, Action, Page, Show, mark_seen, read_page
+from notifications.inbox import mark as mark_rows
+from notifications.items import safe_url
+from notifications.protocol import IDS_PER_COMMAND, LARGEST_NUMBER
+
+__all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "mark", "socket"]
+
+KEPT_AS: Final = "_live_notifications"
+SHOWS: Final = ("active", "unread", "archived")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of rows and the question that it answers."""
+
+    page: Page
+    show: Show = "active"
+    before: int | None = None
+    has_rows: bool = True
+    """False: nothing was read (an async view); the page's script or the socket fetches the rows."""
+
+    @property
+    def older(self) -> str:
+        """The query of the next page, or nothing: keyset, so that what arrives meanwhile shifts no row."""
+        return f"?show={self.show}&before={self.page.items[-1].number}" if self.page.more and self.page.items else ""
+
+
+@dataclass
+class Reading:
+    """What this request has read and printed of its user's inbox, kept on the request."""
+
+    first: Listing | None = None
+    position: str | None = None
+    """Of the earliest read. The socket resumes from it: a later one would skip what came between the two."""
+    serial: int = 0
+    """How many tags have been printed: the first brings what a page needs once, each names its parts by it."""
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Reading":
+        if not hasattr(request, KEPT_AS):
+            setattr(request, KEPT_AS, cls())
+        return cast(Reading, getattr(request, KEPT_AS))
+
+    def take(self, listing: Listing) -> Listing:
+        if self.position is None:
+            self.position = listing.page.position
+        if self.first is None and listing.show == "active" and listing.before is None:
+            self.first = listing
+        return listing
+
+
+class BadRequest(ValueError):
+    """Nonsense in the query or the form; its text is the answer."""
+
+
+def page_view(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """For the signed-in reader's own eyes: others are sent to log in (or told, where JSON was asked for), nonsense gets 400."""
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return HttpResponse(status=401) if _wants_json(request) else HttpResponseRedirect(login_url(request))
+        try:
+            return view(request, *args, **kwargs)
+        except BadRequest as error:
+            return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
+
+    return transaction.non_atomic_requests(cache_control(private=True, no_store=True)(guarded))
+
+
+@page_view
+@require_safe
+def inbox(request: HttpRequest) -> HttpResponse:
+    """The inbox on its own page: `?show=active|unread|archived`, `?before=NUMBER` for older ones."""
+    listing = Reading.of(request).take(_listing(request))
+    tabs = [("active", _("All")), ("unread", _("Unread")), ("archived", _("Archived"))]
+    return render(request, "notifications/inbox.html", {"listing": listing, "tabs": tabs, "inbox_url": inbox_url()})
+
+
+@page_view
+@require_GET
+def items(request: HttpRequest) -> HttpResponse:
+    """The same rows as JSON, in the shape of the socket's `reset`."""
+    return _json(_listing(request).page)
+
+
+@page_view
+@require_POST
+@csrf_protect
+def mark(request: HttpRequest) -> HttpResponse:
+    """A button: `read=ID` (repeatable) or `read_upto=NUMBER`, for each action; `seen_upto=NUMBER`.
+
+    Ids of others and missing ids answer as one's own do. Back to `next`, if that is a page of this host; with
+    `Accept: application/json` the newest page instead.
+    """
+    name, number = _step(request.POST)
+    action, _sep, upto = name.partition("_")
+    if action == "seen":
+        mark_seen(request.user.pk, number[0])
+    elif upto:
+        mark_rows(request.user.pk, cast(Action, action), upto=number[0])
+    else:
+        mark_rows(request.user.pk, cast(Action, action), ids=number)
+    if _wants_json(request):
+        return _json(read_page(request.user.pk))
+    target = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return HttpResponseRedirect(target if is_ours else inbox_url())
+
+
+def socket(request: HttpRequest) -> HttpResponse:
+    """Here answers the WebSocket, where `asgi.py` has `live_application`; plain HTTP is told so.
+
+    Without the `Upgrade` header that goes with 426: it is hop-by-hop, and wsgiref refuses a response that carries one.
+    """
+    answer = HttpResponse("This address speaks WebSocket only.\n", status=426, content_type="text/plain; charset=utf-8")
+    answer["Cache-Control"] = "private, no-store"
+    return answer
+
+
+def inbox_url() -> str:
+    """Where the inbox page is; checked as any link is, since a request header can put a scheme before it."""
+    return safe_url(reverse("live_notifications:inbox"))
+
+
+def login_url(request: HttpRequest) -> str:
+    """Where to sign in, and come back to this page."""
+    here = request.get_full_path() if request.method in ("GET", "HEAD") else inbox_url()
+    return redirect_to_login(here, resolve_url(app_settings.LOGIN_URL or settings.LOGIN_URL)).url
+
+
+def _listing(request: HttpRequest) -> Listing:
+    show = request.GET.get("show", "active")
+    if show not in SHOWS:
+        raise BadRequest("show is one of " + ", ".join(SHOWS))
+    before = _number("before", request.GET["before"]) if "before" in request.GET else None
+    chosen = cast(Literal["active", "unread", "archived"], show)
+    return Listing(read_page(request.user.pk, before=before, show=chosen), chosen, before)
+
+
+def _step(form: QueryDict) -> tuple[str, list[int]]:
+    """The one step that a form asks for: its name and its ids, or its one number."""
+    names = {*ACTIONS, *(f"{action}_upto" for action in ACTIONS), "seen_upto"} & set(form)
+    if len(names) != 1:
+        raise BadRequest("one of " + ", ".join(ACTIONS) + " with ids, or the same with _upto and a number")
+    name = names.pop()
+    numbers = [_number(name, text) for text in form.getlist(name)]
+    if len(numbers) > (1 if name.endswith("_upto") else IDS_PER_COMMAND):
+        raise BadRequest(f"too many values of {name}")
+    return name, numbers
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= LARGEST_NUMBER):
+        raise BadRequest(f"{name} is a whole number")
+    return int(text)
+
+
+def _wants_json(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def _json(page: Page) -> HttpResponse:
+    return HttpResponse(msgspec.json.encode(page), content_type="application/json")

@@ -1,0 +1,104 @@
+"""Threads for database work beside an event loop: one open connection each, with limits, mended once when found dead."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from django.db import InterfaceError, OperationalError, connections
+from django.db.backends.signals import connection_created
+
+__all__ = ["Gathered", "Worker"]
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+GATHER_SECONDS: Final = 0.003
+STOP_SECONDS: Final = 2.0
+_here = threading.local()
+
+
+class Worker:
+    """Runs jobs one after the other on a thread of its own. Every job is idempotent or one transaction: it may be run twice."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"notifications-{name}", initializer=_limit_connections)
+
+    def submit(self, job: Callable[..., Result], *arguments: Any) -> "Future[Result]":
+        return self._executor.submit(_mended, job, *arguments)
+
+    async def run(self, job: Callable[..., Result], *arguments: Any) -> Result:
+        """The job's result. Raises what the job raises."""
+        return await asyncio.wrap_future(self.submit(job, *arguments))
+
+    async def stop(self) -> None:
+        """Close the thread's connections and join it; a thread that hangs in the database is left to its time limits."""
+        closed = asyncio.wrap_future(self._executor.submit(connections.close_all))
+        done, _ = await asyncio.wait({closed}, timeout=STOP_SECONDS)
+        self._executor.shutdown(wait=bool(done), cancel_futures=True)
+
+
+class Gathered:
+    """Questions of the same few milliseconds asked in one job: each caller gives a key and gets its own answer, or None."""
+
+    def __init__(self, worker: Worker, job: Callable[[list[Any]], Mapping[Any, Any]]) -> None:
+        self._worker = worker
+        self._job = job
+        self._asking: dict[Any, asyncio.Future[Any]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, key: Any) -> Any:
+        """The job's answer for the key. Raises what the job raises."""
+        if key not in self._asking:
+            self._asking[key] = asyncio.get_running_loop().create_future()
+        answer = self._asking[key]
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._ask_all())
+        return await asyncio.shield(answer)
+
+    async def _ask_all(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        asking, self._asking, self._task = self._asking, {}, None
+        try:
+            answers = await self._worker.run(self._job, list(asking))
+        except Exception as error:  # passed on to every caller
+            for future in asking.values():
+                future.set_exception(error)
+                future.exception()  # a caller may have given up: then nobody else fetches it
+        else:
+            for key, future in asking.items():
+                future.set_result(answers.get(key))
+
+
+def _limit_connections() -> None:
+    _here.is_limited = True
+
+
+def _set_limits(sender: Any, connection: Any, **_: Any) -> None:
+    """A frozen server process must not hold a lock for ever, nor a slow query this thread."""
+    if getattr(_here, "is_limited", False) and connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '15s'; SET lock_timeout = '10s'")
+            cursor.execute("SET idle_in_transaction_session_timeout = '30s'")
+
+
+connection_created.connect(_set_limits, dispatch_uid="notifications.workers")
+
+
+def _mended(job: Callable[..., Result], *arguments: Any) -> Result:
+    """Run the job; if it failed because the connection was dead (the database restarted), once more on a new one."""
+    try:
+        return job(*arguments)
+    except (OperationalError, InterfaceError):
+        if not _close_dead_connections():
+            raise
+        return job(*arguments)
+
+
+def _close_dead_connections() -> bool:
+    dead = [each for each in connections.all(initialized_only=True) if each.connection is not None and not each.is_usable()]
+    for connection in dead:
+        connection.close()
+    return bool(dead)

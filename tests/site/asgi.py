@@ -1,0 +1,10 @@
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.site.settings")
+http = get_asgi_application()
+
+from notifications.routing import live_application  # noqa: E402 - models can be imported from here on
+
+application = live_application(http)
