@@ -1,0 +1,171 @@
+"""`{% load notifications %}`: the bell, the toasts, the list and the count. Nothing for anonymous users.
+
+All tags of a page share one read of the inbox (`Reading`), and the first of them prints the styles, the scripts and the
+`<notification-stream>`. No tag raises into the site's page because our tables are missing.
+"""
+
+import asyncio
+import logging
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from django import template
+from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import OperationalError, ProgrammingError, router, transaction
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.template.context import Context
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from notifications.inbox import Page, read_page
+from notifications.items import safe_url
+from notifications.models import Inbox
+from notifications.protocol import Item
+from notifications.views import Listing, Reading, inbox_url, login_url
+
+__all__ = [
+    "notification_age",
+    "notification_bell",
+    "notification_list",
+    "notification_title",
+    "notification_toasts",
+    "register",
+    "unread_count",
+]
+
+logger = logging.getLogger(__name__)
+register = template.Library()
+
+NOTHING: Final = Page(position="", top=0, items=[], unread=0, unseen=0, seen_upto=0, more=False)
+BLANK: Final = Item(  # what the `<template>` of a list is made of: every part there, every part empty
+    id=0,
+    number=0,
+    stamp=0,
+    kind="",
+    severity="info",
+    title="",
+    body="",
+    url="",
+    icon="",
+    actor="",
+    target="",
+    data={},
+    created_at=datetime(2000, 1, 1, tzinfo=UTC),
+    read=False,
+    archived=False,
+)
+
+
+@register.simple_tag(takes_context=True)
+def notification_bell(context: Context) -> SafeString:
+    """A button with the count of unseen notifications; it opens a panel with the list."""
+    return _print(context, "bell.html", heading=True)
+
+
+@register.simple_tag(takes_context=True)
+def notification_toasts(context: Context) -> SafeString:
+    """The corner in which new notifications show for a moment. Once a page, anywhere in its body."""
+    return _print(context, "toasts.html")
+
+
+@register.simple_tag(takes_context=True)
+def notification_list(context: Context, listing: Listing | None = None) -> SafeString:
+    """The newest notifications with their buttons, or the `listing` that the inbox page has read."""
+    return _print(context, "list.html", listing=listing, heading=listing is None)
+
+
+@register.simple_tag(takes_context=True)
+def unread_count(context: Context) -> SafeString:
+    """The number of unread notifications, which follows the inbox while the page is open."""
+    return _print(context, "unread_count.html")
+
+
+@register.filter
+def notification_age(moment: datetime) -> str:
+    """How long ago, in one unit."""
+    now = timezone.now()
+    return _("just now") if (now - moment).total_seconds() < 60 else _("%(age)s ago") % {"age": timesince(moment, now, depth=1)}
+
+
+@register.filter
+def notification_title(item: Item) -> SafeString:
+    """The title, escaped, with the actor's and the target's name emphasised where they stand in it."""
+    parts: list[tuple[str, str]] = [("", item.title)]
+    for name in filter(None, (item.actor, item.target)):
+        for index, (tag, text) in enumerate(parts):
+            if not tag and name in text:
+                start, end = text.split(name, 1)
+                parts[index : index + 1] = [("", start), ("b", name), ("", end)]
+                break
+    return format_html_join("", "{}", ((format_html("<b>{}</b>", text) if tag else text,) for tag, text in parts))
+
+
+def _print(context: Context, name: str, *, listing: Listing | None = None, heading: bool = False) -> SafeString:
+    request = context.get("request")
+    if not isinstance(request, HttpRequest) or context.template is None or not _is_signed_in(request):
+        return SafeString()  # also where an error page is rendered without a request: the bell must not break it
+    reading = Reading.of(request)
+    first = reading.first or reading.take(_read(request))
+    reading.serial += 1
+    is_page = request.method in ("GET", "HEAD")
+    values = {
+        "request": request,
+        "csrf_token": SimpleLazyObject(partial(get_token, request)),
+        "listing": listing or first,
+        "first": first,
+        "blank": BLANK,
+        "heading": heading,
+        "serial": reading.serial,
+        "prints_assets": reading.serial == 1,
+        "position": reading.position,
+        "language": get_language() or "",
+        "here": request.get_full_path() if is_page else inbox_url(),
+        "login_url": safe_url(login_url(request)),
+        **{f"{each}_url": safe_url(reverse(f"live_notifications:{each}")) for each in ("inbox", "items", "mark", "socket")},
+    }
+    ours = context.new(values)
+    ours.autoescape = True  # also inside a block of the site's that turned it off
+    return context.template.engine.get_template(f"notifications/{name}").render(ours)
+
+
+def _is_signed_in(request: HttpRequest) -> bool:
+    try:
+        return bool(request.user.is_authenticated)
+    except AttributeError:  # no AuthenticationMiddleware
+        return False
+    except SynchronousOnlyOperation:
+        # An async view that has not asked for its user: whoever has a session gets a bell, and the socket knows whose it is.
+        user = getattr(request, "_acached_user", None)
+        return settings.SESSION_COOKIE_NAME in request.COOKIES if user is None else bool(user.is_authenticated)
+
+
+def _read(request: HttpRequest) -> Listing:
+    """The first page; without rows where nothing can be read: in an async view, or before our migrations were applied."""
+    if _in_running_loop():
+        return Listing(NOTHING, has_rows=False)
+    alias = router.db_for_write(Inbox)
+    try:
+        # A failed query would spoil the site's own transaction, if there is one: a savepoint keeps the damage.
+        with transaction.atomic(using=alias) if transaction.get_connection(alias).in_atomic_block else nullcontext():
+            return Listing(read_page(request.user.pk))
+    except (OperationalError, ProgrammingError) as error:
+        logger.error("inbox_unreadable error=%s hint=has_migrate_been_run", str(error).strip())  # noqa: TRY400 - one line
+        return Listing(NOTHING)
+
+
+def _in_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
