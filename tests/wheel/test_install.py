@@ -62,7 +62,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
-    run(*pip, "install", "--constraint", pinned, wheel, cwd=folder)
+    run(*pip, "install", "--no-compile", "--constraint", pinned, wheel, cwd=folder)
     return python
 
 
@@ -176,7 +176,7 @@ def test_the_wheel_carries_the_app_and_nothing_else(wheel: Path) -> None:
 
 
 def test_the_fresh_site_passes_its_own_checks(python: Path, site: Path) -> None:
-    run(python, "manage.py", "check", "--fail-level", "ERROR", cwd=site)
+    run(python, "manage.py", "check", "--fail-level", "WARNING", cwd=site)
     run(python, "manage.py", "makemigrations", "--check", cwd=site)
 
 
@@ -193,6 +193,7 @@ def test_the_page_has_a_bell_and_every_file_that_it_asks_for(signed_in: Browser)
 
 
 def test_a_change_in_the_admin_arrives_at_the_open_page(server: Runserver, signed_in: Browser) -> None:
+    assert "ada has joined" in signed_in.get("/notifications/")
     (stream,) = Elements(signed_in.get("/admin/")).named("notification-stream")
     with connect(
         server.websocket_url + urllib.parse.urlsplit(stream["url"]).path,
@@ -212,5 +213,5 @@ def test_a_change_in_the_admin_arrives_at_the_open_page(server: Runserver, signe
             frame = json.loads(socket.recv(FRAME_SECONDS))
             titles = [item["title"] for item in frame.get("items", [])]
         assert titles == ["grace has joined"]
-        assert frame["unread"] == 1
+        assert frame["unread"] == 2
     assert "grace has joined" in signed_in.get("/notifications/")
