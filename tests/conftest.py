@@ -71,8 +71,19 @@ def database_url(django_db_setup: None) -> str:
 StartSite = Callable[..., AbstractContextManager[AsgiProcess]]
 
 
+@pytest.fixture(scope="session")
+def shared_layer(redis_url: str) -> Iterator[str]:
+    """This process rings on the run's Redis too: what a test commits here reaches the pages of a server process at once."""
+    from django.test import override_settings
+
+    from tests.site.settings import layers_at
+
+    with override_settings(CHANNEL_LAYERS=layers_at(redis_url, "core")):
+        yield redis_url
+
+
 @pytest.fixture
-def start_site(database_url: str, redis_url: str) -> StartSite:
+def start_site(database_url: str, shared_layer: str) -> StartSite:
     """`with start_site(env, ...) as site`: a server process on the test database and the run's Redis.
 
     Takes what `daphne_process` takes; `server=uvicorn_process` for the other kind. Needs `transactional_db` beside it: what a
@@ -80,13 +91,13 @@ def start_site(database_url: str, redis_url: str) -> StartSite:
     """
 
     def start(env: dict[str, str] | None = None, *, server: Any = daphne_process, **options: Any) -> Any:
-        return server({"DATABASE_URL": database_url, "REDIS_URL": redis_url, **(env or {})}, **options)
+        return server({"DATABASE_URL": database_url, "REDIS_URL": shared_layer, **(env or {})}, **options)
 
     return start
 
 
 @pytest.fixture(scope="session")
-def live_site(database_url: str, redis_url: str) -> Iterator[AsgiProcess]:
+def live_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
     """The test site under Daphne for the whole run. A test that kills or restarts a server starts its own by `start_site`."""
-    with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as site:
+    with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer}) as site:
         yield site

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -58,25 +59,25 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 _sqlite = Path(tempfile.gettempdir()) / f"notifications-tests-{os.getpid()}.sqlite3"
 DATABASES = {"default": dj_database_url.parse(os.environ.get("DATABASE_URL") or f"sqlite:///{_sqlite}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {  # type: ignore[typeddict-unknown-key]
+    DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
     # A file: server processes and the hub's threads see what a test has committed.
-    DATABASES["default"]["TEST"] = {"NAME": str(_sqlite)}  # type: ignore[typeddict-unknown-key]
+    DATABASES["default"]["TEST"] = {"NAME": str(_sqlite)}
 
-REDIS_URL = os.environ.get("REDIS_URL", "")
 LAYERS = {"core": "channels_redis.core.RedisChannelLayer", "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer"}
-if REDIS_URL:
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": LAYERS[os.environ.get("LAYER", "core")],
-            "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": 15}]},
-        }
-    }
-else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+def layers_at(redis_url: str, layer: str) -> dict[str, dict[str, Any]]:
+    hosts = [{"address": redis_url, "socket_timeout": 15}]  # redis-py's default of 5 s ends idle receivers of the core layer
+    return {"default": {"BACKEND": LAYERS[layer], "CONFIG": {"hosts": hosts}}}
+
+
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if os.environ.get("REDIS_URL"):
+    CHANNEL_LAYERS = layers_at(os.environ["REDIS_URL"], os.environ.get("LAYER", "core"))
 
 NOTIFICATIONS_WATERMARK_SECONDS = float(os.environ.get("WATERMARK_SECONDS", "15"))
 
