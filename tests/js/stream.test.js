@@ -78,6 +78,25 @@ test("what comes after the answer to the hello is live", () => {
   assert.deepEqual(of("new").map(({ live }) => live), [true]);
 });
 
+test("where nothing was missed there is no answer, and what comes a moment later is live", () => {
+  const { scene, of } = stream();
+  greet(scene);
+  scene.clock.pass(1500);
+  scene.socket.say(delta("e.4", "e.5", { items: [item(5)] }));
+  assert.deepEqual(of("new").map(({ live }) => live), [true]);
+});
+
+test("frames can be watched, both ways", () => {
+  const { scene } = stream();
+  const seen = [];
+  const watch = ({ detail }) => seen.push([detail.direction, detail.type, detail.data.type]);
+  document.addEventListener("notifications:frame", watch);
+  greet(scene);
+  scene.socket.say({ type: "bye", code: 4012, reason: "restart", retry_after: 1 });
+  document.removeEventListener("notifications:frame", watch);
+  assert.deepEqual(seen, [["out", "hello", "hello"], ["in", "welcome", "welcome"], ["in", "bye", "bye"]]);
+});
+
 test("an old item that changes, or one read elsewhere already, is no news", () => {
   const { scene, of } = settled();
   scene.socket.say(delta("e.4", "e.6", { items: [item(3, { stamp: 5, read: true }), item(6, { read: true }), { id: 1, stamp: 6, hidden: true }] }));

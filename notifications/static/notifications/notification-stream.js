@@ -1,7 +1,7 @@
 /**
  * `<notification-stream>`: the page's one connection. It owns the socket and the position, resumes from the position that
  * the page was printed at, and tells the other elements by events on `document`:
- * `notifications:changed`, `notifications:new`, `notifications:state`, `notifications:failed`.
+ * `notifications:changed`, `notifications:new`, `notifications:state`, `notifications:failed`, `notifications:frame`.
  * Commands reach it as `notifications:command`; with the socket away they go out as the form's POST.
  * Frames and close codes: docs/protocol.md.
  */
@@ -20,6 +20,7 @@
 const SILENCE = 60_000; // the server beats every 25 s: after this the line is dead, whatever the socket believes
 const CALM = 30_000; // a socket that lived this long was a success: the next failure starts at the shortest wait
 const SUSPICION = 1_500; // a beat may overtake its own delta by a moment
+const SETTLING = 1_500; // a page that has missed nothing gets no answer to its hello: from then on, what comes is live
 const PENDING = 100; // commands remembered until the server says `done`
 
 /** The outside world; tests put their own here. */
@@ -120,7 +121,7 @@ export class Line {
       this.#listen();
       const message = parse(event.data);
       if (message?.type === "bye") this.#bye = message;
-      else if (message) this.receive(message);
+      if (message) this.receive(message);
     };
     socket.onclose = (event) => this.#closed(this.#bye?.code ?? event.code);
   }
@@ -165,6 +166,7 @@ export class NotificationStream extends HTMLElement {
   /** @type {Line | null} */ #line = null;
   /** @type {Map<string, Command>} */ #pending = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #suspicion;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #settling;
   /** @type {Item[]} */ #arrived = [];
   #ref = 0;
   #newest = 0; // the highest number that this page knows; what lies above is an arrival
@@ -210,6 +212,7 @@ export class NotificationStream extends HTMLElement {
     this.#line?.stop();
     this.#line = null;
     world.never(this.#suspicion);
+    world.never(this.#settling);
     document.removeEventListener("notifications:command", this.#command);
     document.removeEventListener("visibilitychange", this.#wake);
     for (const name of ["online", "pageshow"]) removeEventListener(name, this.#wake);
@@ -239,22 +242,30 @@ export class NotificationStream extends HTMLElement {
 
   #hello() {
     world.never(this.#suspicion);
+    world.never(this.#settling);
     this.#catching = true;
     this.#arrived = [];
-    this.#line?.send({ type: "hello", position: this.position, language: this.getAttribute("language") ?? "" });
-    for (const command of this.#pending.values()) this.#line?.send(command);
+    this.#send({ type: "hello", position: this.position, language: this.getAttribute("language") ?? "" });
+    for (const command of this.#pending.values()) this.#send(command);
+  }
+
+  #send(/** @type {{type: string, [field: string]: unknown}} */ frame) {
+    this.#line?.send(frame);
+    this.#emit("frame", { direction: "out", type: frame.type, data: frame });
   }
 
   #receive = (/** @type {any} */ message) => {
+    this.#emit("frame", { direction: "in", type: message.type, data: message });
     switch (message.type) {
       case "welcome":
         this.#line?.welcome();
+        this.#settling = world.later(() => (this.#catching = false), SETTLING);
         return this.#say("open");
       case "delta":
         return this.#delta(message);
       case "reset":
         this.#apply(message, true);
-        return this.#line?.send({ type: "ack", ack: message.ack });
+        return this.#send({ type: "ack", ack: message.ack });
       case "heartbeat":
         return this.#beat(message.position);
       case "done":
@@ -267,12 +278,12 @@ export class NotificationStream extends HTMLElement {
   #delta(/** @type {any} */ delta) {
     const what = judge(this.position, delta);
     if (what === "apply") this.#apply(delta, false);
-    this.#line?.send({ type: "ack", ack: delta.ack });
+    this.#send({ type: "ack", ack: delta.ack });
     if (what === "ask" && !this.#catching) this.#hello();
   }
 
   #beat(/** @type {string} */ position) {
-    this.#line?.send({ type: "heartbeat" });
+    this.#send({ type: "heartbeat" });
     world.never(this.#suspicion);
     if (position === this.position) return;
     const stuck = this.position;
@@ -293,6 +304,7 @@ export class NotificationStream extends HTMLElement {
     if (more && !reset) return; // the rest of this catch-up follows
     const live = !this.#catching;
     this.#catching = false;
+    world.never(this.#settling);
     const arrived = this.#arrived.splice(0).sort((a, b) => a.number - b.number);
     if (arrived.length) this.#emit("new", { items: arrived, live }, true);
   }
@@ -304,7 +316,7 @@ export class NotificationStream extends HTMLElement {
     const command = { type, ref: String(++this.#ref), ...(ids ? { ids } : { upto }) };
     if (!this.#line?.isOpen) return void this.#post(command);
     if (this.#pending.size < PENDING) this.#pending.set(command.ref, command);
-    this.#line.send(command);
+    this.#send(command);
   };
 
   #refused(/** @type {{ref: string}} */ error) {
