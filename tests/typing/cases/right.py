@@ -7,7 +7,7 @@ from django.dispatch import Signal
 from django.utils.translation import gettext_lazy as _
 
 from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
-from notifications.inbox import counts, mark, mark_seen, read_page
+from notifications.inbox import State, mark, mark_seen, read_page, states
 from notifications.models import Event
 from notifications.protocol import Item
 
@@ -57,9 +57,9 @@ def inbox_of(user: User) -> None:
     assert_type(page.items, list[Item])
     assert_type(page.unread, int)
     assert_type(page.items[0].title, str)
-    assert_type(counts(user.pk).unseen, int)
-    assert_type(mark(user.pk, "read", upto=page.top), int)
-    assert_type(mark(user.pk, "archive", ids=[1, 2]), int)
+    assert_type(states([user.pk]), dict[str, State])
+    mark(user.pk, "read", upto=page.top)
+    mark(user.pk, "archive", ids=[1, 2])
     mark_seen(user.pk, page.top)
 
 
