@@ -72,7 +72,7 @@ def check_layer(**_: Any) -> Iterable[CheckMessage]:
     alias = app_settings.CHANNEL_LAYER
     try:
         layer = get_channel_layer(alias)
-    except Exception as error:  # the layer's module or constructor is the site's
+    except Exception as error:  # noqa: BLE001 - the layer's module or constructor is the site's
         yield Error(
             f"The channel layer {alias!r} cannot be made: {error}",
             hint="Look at CHANNEL_LAYERS.",

@@ -19,7 +19,7 @@ from django.utils.translation import get_supported_language_variant
 
 from notifications import inbox
 from notifications.conf import app_settings
-from notifications.hub import HEARTBEAT_SECONDS, Hub, Socket
+from notifications.hub import HEARTBEAT_SECONDS, Hub
 from notifications.protocol import (
     COMMAND_BYTES,
     SUBPROTOCOL,
@@ -39,6 +39,7 @@ from notifications.protocol import (
 )
 from notifications.session import is_own_origin, session_key
 from notifications.signals import socket_closed, socket_opened
+from notifications.sockets import Socket
 
 __all__ = ["NotificationConsumer"]
 
@@ -135,7 +136,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             found = await asyncio.wait_for(self.hub.identify(key), HANDSHAKE_SECONDS)
         except TimeoutError:
             return None, (CloseCode.LATER, "busy", 2.0)
-        except Exception as error:  # a database that is away is never taken for "signed out"; a back end's error is the site's
+        except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"
             logger.warning("handshake_failed error=%r", error)
             return None, (CloseCode.LATER, "try later", 5.0)
         finally:
@@ -179,7 +180,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         else:
             self.waiting.append(command)
             if self.command_task is None:
-                self.command_task = asyncio.get_running_loop().create_task(self._work())
+                self.command_task = asyncio.get_running_loop().create_task(self._work(socket.identity.user_id))
 
     def _refuse(self, code: Any, message: str) -> None:
         self.bad_commands += 1
@@ -194,10 +195,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.allowance -= 1
         return self.allowance >= 0
 
-    async def _work(self) -> None:
+    async def _work(self, user_id: Any) -> None:
         """Carry out the waiting commands in their order. Goes on after a close: what the page was told to be done, is."""
-        assert self.socket is not None
-        user_id = self.socket.identity.user_id
         try:
             while self.waiting:
                 command = self.waiting.popleft()
@@ -230,8 +229,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             await self._send_text(encode(bye))
             await self.close(code=bye.code)
-        except Exception:  # the peer has gone first
-            pass
+        except Exception as error:  # noqa: BLE001 - the peer has gone first
+            logger.debug("goodbye_unheard error=%r", error)
         finally:
             if socket is not None:
                 socket.is_open = False

@@ -17,7 +17,7 @@ from django.utils.functional import Promise
 
 from notifications.items import safe_url
 from notifications.models import Event
-from notifications.rules import Draft, Kind, Severity, Text, clean
+from notifications.rules import Draft, Kind, Severity, Text, clean, registry
 from notifications.signals import event_committed
 
 __all__ = ["NARROW", "RECIPIENTS", "anotify", "event_alias", "notify", "write"]
@@ -44,9 +44,9 @@ def notify(
 ) -> Event | None:
     """Tell `to` (a user, group, queryset of users, or iterable of users, ids, groups). The arguments are those of `Draft`.
 
-    The event is part of the open transaction, if there is one: rolled back, it notifies nobody. Returns the event; None if `to` is an
-    empty collection. Raises `TypeError` or `ValueError` for bad arguments, among them more than 10,000 recipients by name and
-    content of more than 8 KiB, and `DatabaseError` if the row cannot be written.
+    The event is part of the open transaction, if there is one: rolled back, it notifies nobody. Returns the event; None if `to`
+    is an empty collection. Raises `TypeError` or `ValueError` for bad arguments, among them more than 10,000 recipients by name
+    and content of more than 8 KiB, and `DatabaseError` if the row cannot be written.
     """
     draft = Draft(
         kind,
@@ -77,7 +77,7 @@ def write(draft: Draft, *, using: str | None = None) -> Event | None:
     if not users and not groups:
         return None
     event = Event(
-        kind=draft.kind.name,  # type: ignore[union-attr]  # Draft.__post_init__ made it a Kind
+        kind=registry.kind(draft.kind).name,
         content=_content(draft),
         audience={"users": users, "groups": groups},
         wide=bool(groups) or len(users) > NARROW,
@@ -148,7 +148,7 @@ def _user_id(value: Any) -> Any:
     field = get_user_model()._meta.pk
     try:
         key = field.to_python(value)
-    except Exception as error:  # the field's own ValidationError, or anything a custom field raises
+    except Exception as error:  # its own ValidationError, or anything a custom field raises
         raise ValueError(f"{value!r} is not the id of a user") from error
     if key is None:
         raise TypeError("None cannot be notified")
@@ -156,8 +156,7 @@ def _user_id(value: Any) -> Any:
 
 
 def _content(draft: Draft) -> dict[str, Any]:
-    kind = draft.kind
-    assert isinstance(kind, Kind)
+    kind = registry.kind(draft.kind)
     url = safe_url(clean(draft.url))
     if draft.url and not url:
         logger.warning("unsafe_url dropped kind=%s", kind.name)

@@ -299,7 +299,8 @@ _encoder = msgspec.json.Encoder()
 
 def decode_command(frame: str) -> Command:
     """The command in a text frame. Raises `msgspec.DecodeError` (its subclass `ValidationError` for wrong fields)."""
-    return _decoder.decode(frame)
+    command: Command = _decoder.decode(frame)
+    return command
 
 
 def encode(message: Message) -> str:

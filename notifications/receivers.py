@@ -1,13 +1,13 @@
-"""From Django's model signals to `Change`, through the rules, to events; all in the caller's transaction, none of it able to break it.
+"""From Django's model signals to `Change`, through the rules, to events: in the caller's transaction, unable to break it.
 
-Old values are read from the database just before a save, not remembered from when the instance was loaded: that is right for deferred
-fields, `refresh_from_db()` and two stale copies of one row, and costs one small query on models that a rule watches.
+Old values are read from the database just before a save, not remembered from when the instance was loaded: that is right for
+deferred fields, `refresh_from_db()` and two stale copies of one row, and costs one small query on models that a rule watches.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -76,7 +76,7 @@ def _before_save(sender: Any, instance: Any, raw: bool, using: str, update_field
         with transaction.atomic(using=using):
             names = [sender._meta.get_field(name).attname for name in watched]
             setattr(instance, OLD, sender._base_manager.using(using).filter(pk=instance.pk).values(*names).first())
-    except Exception as error:  # never in the way of the site's save
+    except Exception as error:  # noqa: BLE001 - never in the way of the site's save
         _log("old_values", sender.__name__, error)
 
 
@@ -90,27 +90,20 @@ def _after_save(sender: Any, instance: Any, created: bool, raw: bool, using: str
     if raw or not (rules := _rules_of(sender)):
         return
     if created:
-        chosen = [rule for rule in rules if rule.created]
-        _run_all(chosen, using, lambda rule: _created(instance))
+        _run_all([rule for rule in rules if rule.created], _created(instance), using)
         return
     if old_values is None:
         return
     try:
         old, new = _difference(instance, old_values, using)
-    except Exception as error:  # as in _before_save()
+    except Exception as error:  # noqa: BLE001 - as in _before_save()
         _log("new_values", sender.__name__, error)
         return
     for rule in rules:
         fields = rule.updated & new.keys()
         if fields:
-            change = Change(
-                "updated",
-                instance,
-                {name: old[name] for name in fields},
-                {name: new[name] for name in fields},
-                frozenset(fields),
-            )
-            _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+            part = [{name: values[name] for name in fields} for values in (old, new)]
+            _run_all([rule], Change("updated", instance, *part, frozenset(fields)), using)
 
 
 def _created(instance: Any) -> Change:
@@ -146,8 +139,7 @@ def _after_delete(sender: Any, instance: Any, using: str, **_: Any) -> None:
     chosen = [rule for rule in _rules_of(sender) if rule.deleted]
     if chosen:
         created = _created(instance)
-        change = Change("deleted", instance, created.new, {}, created.fields)
-        _run_all(chosen, using, lambda rule: change)
+        _run_all(chosen, Change("deleted", instance, created.new, {}, created.fields), using)
 
 
 def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: Any, using: str, **_: Any) -> None:
@@ -158,18 +150,18 @@ def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model:
         try:
             with transaction.atomic(using=using):
                 changes = list(_many_changes(rule, name, instance, action, reverse, pk_set, using))
-        except Exception as error:  # as in _before_save()
+        except Exception as error:  # noqa: BLE001 - as in _before_save()
             _log("many_to_many", rule.name, error)
             continue
         for change in changes:
-            _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+            _run_all([rule], change, using)
 
 
 def _many_changes(
     rule: ModelRule, name: str, instance: Any, action: str, reverse: bool, pk_set: Any, using: str
 ) -> Iterator[Change]:
     """One change for every instance of the rule's model whose set moved, whichever side it was moved from."""
-    own = (instance,) if not reverse else ()
+    own: tuple[Any, ...] = () if reverse else (instance,)
     if not reverse and not isinstance(instance, rule.model):
         return
     if action == "pre_clear":
@@ -210,10 +202,9 @@ def _receiver(declared: SignalRule) -> Callable[..., None]:
     return receive
 
 
-def _run_all(rules: Iterable[ModelRule], using: str, change_for: Callable[[ModelRule], Change]) -> None:
+def _run_all(rules: Iterable[ModelRule], change: Change, using: str) -> None:
     for rule in rules:
-        change = change_for(rule)
-        _run(rule.name, lambda rule=rule, change=change: rule.function(change), using)  # type: ignore[misc]
+        _run(rule.name, partial(rule.function, change), using)
 
 
 def _run(name: str, function: Callable[[], Any], using: str) -> None:
@@ -222,7 +213,7 @@ def _run(name: str, function: Callable[[], Any], using: str) -> None:
         with transaction.atomic(using=using):
             for draft in _drafts(function()):
                 write(draft, using=using)
-    except Exception as error:  # the site's rule, or our missing table: the save goes on, the other rules run
+    except Exception as error:  # noqa: BLE001 - the site's rule, or our missing table: the save goes on, as do others
         _log("rule_failed", name, error)
 
 

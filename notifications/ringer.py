@@ -1,7 +1,7 @@
 """The only caller of the channel layer's `send`: tells the hubs that inboxes moved, off the caller's path.
 
-`ring()` never waits and never raises. The own process's hub hears first, directly; then one message at a time goes to the layer, and
-what comes meanwhile is merged. A layer that fails or hangs opens the breaker: its messages are dropped and the watermark heals.
+`ring()` never waits and never raises. The own process's hub hears first, directly; then one message at a time goes to the layer,
+and what comes meanwhile is merged. A layer that fails or hangs opens the breaker: its messages are dropped, the watermark heals.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Ringer:
             _soon(hub.loop, hub.hear, wake_up)
         try:
             layer = get_channel_layer(app_settings.CHANNEL_LAYER)  # on this thread: an import in another one could meet a fork
-        except Exception as error:  # a layer's constructor or module is the site's
+        except Exception as error:  # noqa: BLE001 - a layer's constructor or module is the site's
             self._log(error)
             return
         if layer is None or (hub is None and isinstance(layer, InMemoryChannelLayer)):
@@ -153,7 +153,7 @@ class Ringer:
             for name, blob in messages(batch):
                 await asyncio.wait_for(layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob}), SEND_SECONDS)
             self._failures = 0
-        except Exception as error:  # whatever a layer raises when its server is away
+        except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
             self._failures += 1
             self._closed_until = time.monotonic() + min(0.5 * 2 ** min(self._failures, 10), OPEN_SECONDS)
             self._log(error)
@@ -231,7 +231,7 @@ def joined(steps: Iterable[Step]) -> list[Step]:
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Any, *arguments: Any) -> None:
     """Call on the loop: at once if this is its thread and it runs, else as soon as it gets there."""
-    if asyncio._get_running_loop() is loop:
+    if asyncio._get_running_loop() is loop:  # noqa: SLF001 - the one form that does not raise where no loop runs
         function(*arguments)
     else:
         loop.call_soon_threadsafe(function, *arguments)
@@ -241,7 +241,7 @@ ringer: Final = Ringer()
 ring: Final = ringer.ring
 os.register_at_fork(after_in_child=ringer.reset)
 # Before the executors close and names stop resolving, which is when `atexit` runs.
-threading._register_atexit(ringer.flush)  # type: ignore[attr-defined]
+threading._register_atexit(ringer.flush)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
 
 
 def inbox_stepped(*, wake_up: WakeUp, **_: Any) -> None:

@@ -16,9 +16,9 @@ Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 def live_application(http: Application, *, websocket: Application | None = None) -> Application:
     """The site's ASGI application with the socket of notifications in it.
 
-    `http` serves all HTTP scopes, `websocket` the site's other sockets (without it they are refused with 403). The socket lives at
-    `socket/` below where the site includes `notifications.urls`. The first scope of any type starts the process's hub; where the server
-    speaks `lifespan` (uvicorn, hypercorn) the hub starts and drains with it.
+    `http` serves all HTTP scopes, `websocket` the site's other sockets (without it they are refused with 403). The socket lives
+    at `socket/` below where the site includes `notifications.urls`. The first scope of any type starts the process's hub; where
+    the server speaks `lifespan` (uvicorn, hypercorn) the hub starts and drains with it.
     """
     consumer = NotificationConsumer.as_asgi()
 

@@ -96,7 +96,9 @@ def render_text(stored: str | Mapping[str, Any]) -> str:
     if isinstance(stored, str):
         return stored
     msgid, plural, context = stored["id"], stored.get("plural"), stored.get("context")
-    params = {name: render_text(value) if isinstance(value, Mapping) else value for name, value in stored["params"].items()}
+    params: dict[str, Any] = {
+        name: render_text(value) if isinstance(value, Mapping) else value for name, value in stored["params"].items()
+    }
     if plural is not None:
         count = params["count"]
         text = ngettext(msgid, plural, count) if context is None else npgettext(context, msgid, plural, count)
@@ -116,7 +118,7 @@ def render_text(stored: str | Mapping[str, Any]) -> str:
 class Kind:
     """A sort of notification under a stable dotted name: the unit of preferences. Making one registers it.
 
-    `visible_to(users, event)` narrows a queryset of users to those who may see the event: asked at fan-out and again at replay.
+    `visible_to(users, event)` narrows a queryset of users to those who may see the event: asked at fan-out and at replay.
     Raises `ImproperlyConfigured` for a malformed name or severity, or a name that another kind has.
     """
 
@@ -141,9 +143,9 @@ class Kind:
 class Draft:
     """A notification to be: who shall hear what. Returned by rules; `notify()` takes the same arguments.
 
-    `to`: a user, a group, a queryset of users, or an iterable of users, user ids and groups. `title`, `body`: plain text or a `Text`.
-    `actor`, `target`: model instances (kept as type, id and text, so that they may vanish) or plain text. `data`: JSON for the
-    site's own scripts. Raises `TypeError` or `ValueError` for what cannot be a notification.
+    `to`: a user, a group, a queryset of users, or an iterable of users, user ids and groups. `title`, `body`: plain text or a
+    `Text`. `actor`, `target`: model instances (kept as type, id and text, so that they may vanish) or plain text. `data`: JSON
+    for the site's own scripts. Raises `TypeError` or `ValueError` for what cannot be a notification.
     """
 
     kind: Kind | str
@@ -263,8 +265,8 @@ def rule(
 ) -> Callable[[Function], Function]:
     """Declare that the decorated function, called with a `Change`, returns the draft or drafts (or None) of such changes.
 
-    `updated`: names of fields, or True for any. `m2m`: names of many-to-many fields. The rule holds for subclasses of `model` too.
-    Raises `ImproperlyConfigured` where the declaration stands: no such field, nothing to listen to, not a synchronous function.
+    `updated`: names of fields, or True for any. `m2m`: names of many-to-many fields. The rule holds for subclasses of `model`
+    too. Raises `ImproperlyConfigured` where the declaration stands: no such field, nothing to listen to, no plain function.
     """
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise ImproperlyConfigured(f"rule: {model!r} is not a model class")

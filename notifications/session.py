@@ -1,7 +1,7 @@
 """Who opens this socket, and are they still allowed to? Origin, handshake authentication, the session's authority over sockets.
 
-Everything here only reads: a handshake never writes a session. `channels.auth` flushes the session of a user whose key was rotated,
-and Django's own `get_user` cycles it; hence this code of our own. The user's signing out, changing and vanishing is rung to the hubs.
+Everything here only reads: a handshake never writes a session. `channels.auth` flushes the session of a user whose key was
+rotated, and Django's own `get_user` cycles it; hence this code of our own. What ends a session is rung to the hubs.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends import db as database_sessions
-from django.core.exceptions import DisallowedHost
+from django.core.exceptions import DisallowedHost, ValidationError
 from django.db import DatabaseError, transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
@@ -60,8 +60,8 @@ def session_hash(key: str) -> str:
 def authenticate(keys: Sequence[str]) -> dict[str, Identity]:
     """The identities behind these session keys; a key without a valid session and an active user is absent.
 
-    With the stock session engines and back ends two queries for all. Raises `DatabaseError` if the database is away, which must not be
-    taken for "signed out".
+    With the stock session engine and back ends two queries for all. Raises `DatabaseError` if the database is away, which must
+    not be taken for "signed out".
     """
     sessions = _load(keys)
     users = _users(sessions.values())
@@ -167,7 +167,7 @@ def _read_only(engine: type[Any]) -> type[Any]:
 def _users(sessions: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, str], Any]:
     wanted = {(each.get(BACKEND_SESSION_KEY), str(each.get(SESSION_KEY))) for each in sessions}
     found = {}
-    for path in {path for path, _ in wanted if path in settings.AUTHENTICATION_BACKENDS}:
+    for path in {path for path, _ in wanted if path is not None and path in settings.AUTHENTICATION_BACKENDS}:
         backend: Any = load_backend(path)
         ids = [user_id for each, user_id in wanted if each == path]
         if type(backend).get_user is ModelBackend.get_user:
@@ -185,7 +185,7 @@ def _stock_users(backend: ModelBackend, ids: list[str]) -> dict[str, Any]:
     for user_id in ids:
         try:
             pks.append(key.to_python(user_id))
-        except Exception:  # the field's ValidationError: a session with a foreign or old id in it
+        except (ValidationError, ValueError):  # a session with a foreign or old id in it
             continue
     users = user_model._default_manager.filter(pk__in=pks)
     return {user._meta.pk.value_to_string(user): user for user in users if backend.user_can_authenticate(user)}

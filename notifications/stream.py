@@ -1,8 +1,8 @@
 """One socket's delivery state: where its page stands, whether it has missed something, how much it has not acknowledged.
 
-Pure: the caller brings the clock and sends the bytes. Consumer, SSE view and simulator use this one class. The rule that makes loss
-impossible: a step is sent live only onto the position it starts from; whatever does not fit makes the stream *behind*, and being behind
-ends only by a look at the database.
+Pure: the caller brings the clock and sends the bytes. Consumer, SSE view and simulator use this one class. The rule that makes
+loss impossible: a step is sent live only onto the position it starts from; whatever does not fit makes the stream *behind*, and
+being behind ends only by a look at the database.
 """
 
 from dataclasses import dataclass, field
@@ -51,8 +51,7 @@ class Stream:
         """The page says, or a fresh page makes, that it stands there; a look at the database must follow."""
         self.epoch, self.top = epoch, top
         self.cursor_event, self.cursor_stamp = None, top
-        self.is_behind = True
-        self.has_news = True
+        self.miss()
 
     def offer(self, epoch: str, base: int, top: int) -> Verdict:
         """What to do with a step just heard of. A stream that cannot take it now is behind from here on."""
@@ -62,9 +61,13 @@ class Stream:
             is_next = base == self.top and (epoch == self.epoch or (not self.epoch and base == 0))
             if is_next and self.is_open:
                 return Verdict.SEND
+        self.miss()
+        return Verdict.BEHIND
+
+    def miss(self) -> None:
+        """Something may have been missed: behind until a look at the database that begins after now."""
         self.is_behind = True
         self.has_news = True
-        return Verdict.BEHIND
 
     def look(self) -> None:
         """A look at the database begins: news from now on may not be in it."""

@@ -6,7 +6,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Concatenate, Final, Literal, ParamSpec, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 from django.conf import settings
@@ -31,7 +31,7 @@ __all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "ma
 
 KEPT_AS: Final = "_live_notifications"
 SHOWS: Final = ("active", "unread", "archived")
-P = ParamSpec("P")
+View: TypeAlias = Callable[[HttpRequest], HttpResponse]
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,19 @@ class BadRequest(ValueError):
     """Nonsense in the query or the form; its text is the answer."""
 
 
-def page_view(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+def page_view(view: View) -> View:
     """For the signed-in reader's own eyes: others are sent to log in (or told, where JSON was asked for), nonsense gets 400."""
 
     @functools.wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest) -> HttpResponse:
         if not request.user.is_authenticated:
             return HttpResponse(status=401) if _wants_json(request) else HttpResponseRedirect(login_url(request))
         try:
-            return view(request, *args, **kwargs)
+            return view(request)
         except BadRequest as error:
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
 
-    return transaction.non_atomic_requests(cache_control(private=True, no_store=True)(guarded))
+    return cast(View, transaction.non_atomic_requests(cache_control(private=True, no_store=True)(guarded)))
 
 
 @page_view

@@ -63,7 +63,7 @@ class Gathered:
         asking, self._asking, self._task = self._asking, {}, None
         try:
             answers = await self._worker.run(self._job, list(asking))
-        except Exception as error:  # passed on to every caller
+        except Exception as error:  # noqa: BLE001 - passed on to every caller
             for future in asking.values():
                 future.set_exception(error)
                 future.exception()  # a caller may have given up: then nobody else fetches it

@@ -74,7 +74,7 @@ async def test_two_pages_of_one_user_agree_on_every_state(live_site, mina):
         for page in (one, two):
             await page.until(lambda page: page.titles == ["b", "a"] and page.unread == 0)
             assert all(item["read"] for item in page.items.values())
-        assert {frame["ref"] for frame in one.frames if frame["type"] == "done"} == {"1", "3", "5", "6"}
+        await one.until(lambda page: {frame.get("ref") for frame in page.frames if frame["type"] == "done"} == {"1", "3", "5", "6"})
 
 
 async def test_every_calling_context_of_a_server_reaches_the_page(live_site, mina):

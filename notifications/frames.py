@@ -1,0 +1,126 @@
+"""The frames that carry steps: a wake-up's deltas, a replay's deltas, a reset. Each event is rendered once a language."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from django.utils.translation import override
+
+from notifications.inbox import Page, State
+from notifications.items import item, rendered
+from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode
+
+__all__ = ["Frame", "Letters", "replayed", "reset"]
+
+
+class Frame(NamedTuple):
+    """`ack` is random: only somebody who has read the frame can echo it. `last`: the last row in it, while more follow."""
+
+    text: str
+    ack: str
+    steps: int
+    last: Row | None = None
+
+
+class Letters:
+    """The frames of one wake-up: a step is encoded once for all its user's sockets of one language."""
+
+    def __init__(self, events: Mapping[int, EventCopy]) -> None:
+        self._events = events
+        self._parts: dict[tuple[int, str], Any] = {}
+        self._frames: dict[tuple[str, int, str, bool], Frame | None] = {}
+
+    def frame(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
+        """The step's frame; None if the wake-up does not carry all of its letters, or they are too long for one.
+
+        `from_nowhere`: the page was printed before its user had an inbox.
+        """
+        key = (step.user, step.base, language, from_nowhere)
+        if key not in self._frames:
+            self._frames[key] = self._made(step, language, from_nowhere=from_nowhere)
+        return self._frames[key]
+
+    def _made(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
+        if step.rows is None or len(step.rows) > DELTA_ROWS:
+            return None
+        if any(row.event not in self._events and not row.deleted for row in step.rows):
+            return None
+        ack = _new_ack()
+        delta = Delta(
+            base="0" if from_nowhere else str(Position(step.epoch, step.base)),
+            position=str(Position(step.epoch, step.top)),
+            items=[item(row, None if row.deleted else self._rendered(row.event, language)) for row in step.rows],
+            ops=step.ops,
+            unread=step.unread,
+            unseen=step.unseen,
+            seen_upto=step.seen_upto,
+            ack=ack,
+        )
+        text = encode(delta)
+        is_short = len(text) <= DELTA_BYTES or len(step.rows) == 1
+        return Frame(text, ack, step.top - step.base) if is_short else None
+
+    def _rendered(self, event_id: int, language: str) -> Any:
+        key = (event_id, language)
+        if key not in self._parts:
+            with override(language):
+                self._parts[key] = rendered(self._events[event_id])
+        return self._parts[key]
+
+
+def replayed(base: Position, state: State, rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> Iterator[Frame]:
+    """The deltas that lead a page from `base` to `state`, each of at most `DELTA_ROWS` rows and `DELTA_BYTES`.
+
+    All but the last say `more` and leave the page's position where it is. `rows`: each with its event, or None if it is hidden.
+    """
+    for part, is_last in _parts(_encoded(rows, language)):
+        ack = _new_ack()
+        delta = Delta(
+            base=str(base),
+            position=str(state.position if is_last else base),
+            items=[msgspec.Raw(encoded) for _, encoded in part],  # type: ignore[misc]  # an item's bytes
+            ops=[],
+            unread=state.unread,
+            unseen=state.unseen,
+            seen_upto=state.seen_upto,
+            ack=ack,
+            more=not is_last,
+        )
+        yield Frame(encode(delta), ack, max(1, len(part)), None if is_last else part[-1][0])
+
+
+def reset(page: Page) -> Frame:
+    ack = _new_ack()
+    message = Reset(
+        position=page.position,
+        items=page.items,
+        unread=page.unread,
+        unseen=page.unseen,
+        seen_upto=page.seen_upto,
+        ack=ack,
+        more=page.more,
+    )
+    return Frame(encode(message), ack, max(1, len(page.items)))
+
+
+def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> list[tuple[Row, bytes]]:
+    with override(language):
+        return [(row, msgspec.json.encode(item(row, None if event is None else rendered(event)))) for row, event in rows]
+
+
+def _parts(rows: list[tuple[Row, bytes]]) -> list[tuple[list[tuple[Row, bytes]], bool]]:
+    """The rows in parts that fit a delta, each with whether it is the last; at least one part."""
+    parts: list[list[tuple[Row, bytes]]] = [[]]
+    size = 0
+    for row in rows:
+        if parts[-1] and (len(parts[-1]) >= DELTA_ROWS or size + len(row[1]) > DELTA_BYTES):
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += len(row[1])
+    return [(part, part is parts[-1]) for part in parts]
+
+
+def _new_ack() -> str:
+    return secrets.token_urlsafe(6)

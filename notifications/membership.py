@@ -1,0 +1,162 @@
+"""The hub's place on the channel layer: one channel, the groups of its users, and a look whether the layer still knows it.
+
+Layers forget: `group_expiry`, an emptied or replaced Redis, a restart. So memberships are renewed, and the hub listens for
+its own echo.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Final
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from notifications.conf import app_settings
+from notifications.protocol import WakeUp
+from notifications.ringer import HUBS, group, opened, ring, user_group
+
+__all__ = ["Membership"]
+
+logger = logging.getLogger(__name__)
+
+LAYER_SECONDS: Final = 5.0  # the longest wait for one call of the layer, and for the echo
+LEAVE_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.5  # after the layer failed, doubled up to
+LONGEST_PAUSE_SECONDS: Final = 15.0
+
+
+class Membership:
+    """`users`: whose groups to be in, a live view. `hear` gets every wake-up, `joined` each user whose group has been joined."""
+
+    def __init__(
+        self, hub_id: str, *, users: Collection[str], hear: Callable[[WakeUp], None], joined: Callable[[str], None]
+    ) -> None:
+        self.layer: Any = get_channel_layer(app_settings.CHANNEL_LAYER)
+        self._id = hub_id
+        self._users = users
+        self._hear = hear
+        self._on_joined = joined
+        self._channel = ""
+        self._joined: set[str] = set()
+        self._changed: dict[str, None] = {}
+        """Users whose group is to be joined or left, in order."""
+        self._has_changed = asyncio.Event()
+        self._echo = asyncio.Event()
+        self._must_renew = asyncio.Event()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the layer reaches other processes."""
+        return self.layer is not None and not isinstance(self.layer, InMemoryChannelLayer)
+
+    def change(self, user: str) -> None:
+        """The user's first socket has come, or the last one gone."""
+        if self.layer is not None:
+            self._changed[user] = None
+            self._has_changed.set()
+
+    async def listen(self) -> None:
+        """Receive for ever on one channel, on a new one when the layer has forgotten it. What the layer raises is waited out."""
+        pause = PAUSE_SECONDS
+        while True:
+            started = time.monotonic()
+            try:
+                await self._enter()
+                await self._receive_until_renewal()
+            except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
+                logger.warning("layer_unheard error=%r", error)
+                is_new = time.monotonic() - started > LONGEST_PAUSE_SECONDS
+                pause = PAUSE_SECONDS if is_new else min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def keep(self) -> None:
+        """Join or leave one group. One at a time: hundreds at once exhaust the layer's connections."""
+        await self._has_changed.wait()
+        if not self._channel:
+            await asyncio.sleep(0.05)  # listen() is about to get one
+            return
+        user = next(iter(self._changed), None)
+        if user is None:
+            self._has_changed.clear()
+            return
+        if user in self._users and user not in self._joined:
+            await _bounded(self.layer.group_add(user_group(user), self._channel))
+            self._joined.add(user)
+            self._on_joined(user)
+        elif user not in self._users and user in self._joined:
+            await _bounded(self.layer.group_discard(user_group(user), self._channel))
+            self._joined.discard(user)
+        if (user in self._users) == (user in self._joined):
+            self._changed.pop(user, None)
+
+    async def renew(self) -> None:
+        """Join everything again at a third of the time after which the layer forgets members, whoever still listens."""
+        await asyncio.sleep(getattr(self.layer, "group_expiry", 86400) / 3)
+        if self._channel:
+            await _bounded(self.layer.group_add(group(HUBS), self._channel))
+            self._rejoin()
+
+    async def ask_for_echo(self) -> None:
+        """Ring oneself. No echo: the layer forgot this hub, so it gets a new channel and joins all groups again."""
+        self._echo.clear()
+        ring(WakeUp(echo=self._id))
+        try:
+            await asyncio.wait_for(self._echo.wait(), LAYER_SECONDS)
+        except TimeoutError:
+            logger.warning("layer_echo_missing users=%s", len(self._users))
+            self._must_renew.set()
+
+    async def leave(self) -> None:
+        """Leave all groups, as far as a second allows: a layer goes on filling the groups of the dead."""
+        if not self._channel:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                for name in (group(HUBS), *(user_group(user) for user in self._joined)):
+                    await self.layer.group_discard(name, self._channel)
+        except Exception as error:  # noqa: BLE001 - the layer is away: its memberships expire
+            logger.info("layer_not_left error=%r", error)
+
+    async def _enter(self) -> None:
+        if not self._channel or self._must_renew.is_set():
+            self._must_renew.clear()
+            channel = await _bounded(self.layer.new_channel("notifications"))
+            await _bounded(self.layer.group_add(group(HUBS), channel))
+            self._channel = channel
+            self._rejoin()
+
+    async def _receive_until_renewal(self) -> None:
+        receiving = asyncio.ensure_future(self._receive())
+        renewal = asyncio.ensure_future(self._must_renew.wait())
+        try:
+            await asyncio.wait({receiving, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                receiving.result()  # raises what ended it
+        finally:
+            receiving.cancel()
+            renewal.cancel()
+            await asyncio.gather(receiving, renewal, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        while True:
+            self._received(await self.layer.receive(self._channel))
+
+    def _received(self, message: Mapping[str, Any]) -> None:
+        wake_up = opened(message.get("body"))
+        if wake_up is None:
+            logger.warning("wake_up_refused type=%.50s", message.get("type"))
+            return
+        if wake_up.echo == self._id:
+            self._echo.set()
+        self._hear(wake_up)
+
+    def _rejoin(self) -> None:
+        self._joined.clear()
+        self._changed.update(dict.fromkeys(self._users))
+        self._has_changed.set()
+
+
+async def _bounded(call: Awaitable[Any]) -> Any:
+    return await asyncio.wait_for(call, LAYER_SECONDS)

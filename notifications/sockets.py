@@ -1,0 +1,99 @@
+"""One open page as the hub sees it: who reads, in which language, how far its stream is, and how frames leave without waiting."""
+
+import asyncio
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final
+
+from notifications.inbox import Cursor
+from notifications.protocol import CloseCode, Position
+from notifications.session import Identity
+from notifications.stream import Stream
+
+__all__ = ["Socket"]
+
+CONTROL_FRAMES: Final = 64  # that wait behind an unfinished send before the page counts as too slow
+
+
+class Socket:
+    """The hub's end of a connection, which itself belongs to a consumer: `send` and `end` are the consumer's."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        session_key: str,
+        *,
+        send: Callable[[str], Coroutine[Any, Any, None]],
+        end: Callable[[int, str, float | None], None],
+    ) -> None:
+        self.identity = identity
+        self.session_key = session_key
+        """Asked again by the watermark; never logged."""
+        self.language = ""
+        self.stream = Stream()
+        self.is_listening = False
+        """The page has said hello."""
+        self.is_open = True
+        """Until its last frame has been sent."""
+        self.last_heard = self.last_beat = time.monotonic()
+        self.end = end
+        self.on_sent: Callable[[], None] = lambda: None
+        """Called when a send that did not finish at once has finished."""
+        self._send = send
+        self._waiting: deque[str] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.stream.epoch, self.stream.cursor_stamp, self.stream.cursor_event)
+
+    @property
+    def position(self) -> Position:
+        return Position(self.stream.epoch, self.stream.top)
+
+    def push(self, frame: str) -> None:
+        """Give a frame to the connection. What does not finish at once goes on in a task of its own, and shuts the window."""
+        if self._task is not None:
+            self._waiting.append(frame)
+            if len(self._waiting) > CONTROL_FRAMES:
+                self.end(CloseCode.SLOW, "too slow", 1.0)
+            return
+        sending = self._send(frame)
+        try:
+            waits_for = sending.send(None)
+        except StopIteration:
+            return
+        except Exception:  # noqa: BLE001 - the connection is gone; its disconnect is on the way
+            return
+        self.stream.is_sending = True
+        self._task = asyncio.get_running_loop().create_task(self._finish(sending, waits_for))
+
+    async def _finish(self, sending: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        try:
+            await _resumed(sending, waits_for)
+            while self._waiting:
+                await self._send(self._waiting.popleft())
+        except Exception:  # noqa: BLE001 - as in push()
+            self._waiting.clear()
+        finally:
+            self._task = None
+            self.stream.is_sending = False
+        self.on_sent()
+
+
+@types.coroutine
+def _resumed(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that was begun by hand and yielded `waits_for`."""
+    while True:
+        try:
+            value = yield waits_for
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - handed to the coroutine that waits
+            resume, argument = started.throw, error
+        else:
+            resume, argument = started.send, value
+        try:
+            waits_for = resume(argument)
+        except StopIteration:
+            return
