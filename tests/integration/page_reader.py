@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
-from django.http import HttpResponse
 from django.test import Client
 
 VOID = {"meta", "link", "input", "path", "circle", "br"}
@@ -71,7 +70,8 @@ class Reader(HTMLParser):
         self.at.own_text += data
 
 
-def read(response: HttpResponse | str) -> Element:
+def read(response: Any) -> Element:
+    """The page of a response, or of its text."""
     return Reader(response if isinstance(response, str) else response.content.decode()).root
 
 
