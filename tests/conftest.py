@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 from tests.servers import AsgiProcess, Missing, RedisServer, daphne_process, postgres_server, redis_server
 
@@ -51,6 +53,15 @@ def postgres_url() -> Iterator[str]:
         except Missing as missing:
             not_run(missing)
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """pytest-django's, and before it drops the database: what async tests called by `sync_to_async` ran on asgiref's one
+    thread, whose connection outlives them all. PostgreSQL drops no database that somebody is connected to.
+    """
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(scope="session")
