@@ -273,7 +273,7 @@ class Hub:
             if before[socket] != socket.cursor:
                 self._fell_behind(socket)  # it said hello again meanwhile
                 continue
-            key = (socket.identity.user_id, socket.language, socket.position)
+            key = (socket.identity.user_id, socket.language, socket.position, socket.stream.owes_answer)
             answer = answers[socket.identity.user_id]
             if key not in frames:
                 frames[key] = _frames(socket, answer, pages)
@@ -357,7 +357,7 @@ def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page
 def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page]) -> list[Frame]:
     if answer.rows is None:
         return [reset(pages[socket.identity.user_id, socket.language])]
-    if answer.state.position == socket.position:
+    if answer.state.position == socket.position and not socket.stream.owes_answer:
         return []
     return list(replayed(socket.position, answer.state, answer.rows, socket.language))
 

@@ -57,8 +57,8 @@ class Text:
             raise TypeError("a Text with a plural needs the whole number count=")
         self.msgid = _message_id(msgid)
         self.plural = None if plural is None else _message_id(plural)
-        self.context = context
-        self.params = {name: _storable(name, value) for name, value in params.items()}
+        self.context = None if context is None else clean(context)
+        self.params = {clean(name): _storable(name, value) for name, value in params.items()}
 
     def __repr__(self) -> str:
         return f"Text({self.msgid!r})"
@@ -106,12 +106,13 @@ def render_text(stored: str | Mapping[str, Any]) -> str:
         text = gettext(msgid) if context is None else pgettext(context, msgid)
     if not params or not msgid:
         return text if msgid else ""
-    for candidate in (text, msgid):
+    original = msgid if plural is None or params["count"] == 1 else plural
+    for candidate in (text, original):
         try:
             return candidate % params
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             continue
-    return cast(str, msgid)
+    return cast(str, original)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class Draft:
         for name in ("title", "body"):
             if not isinstance(getattr(self, name), str | Promise | Text):
                 raise TypeError(f"{name} is text, not {type(getattr(self, name)).__name__}")
-        if not self.title:
+        if not (self.title.msgid if isinstance(self.title, Text) else self.title):
             raise ValueError("a notification needs a title")
         if not isinstance(self.url, str):
             raise TypeError(f"url is a string, not {type(self.url).__name__}")

@@ -43,6 +43,8 @@ class Stream:
     """A send did not finish at once: nothing else may be sent until it has."""
     has_news: bool = False
     """A step was heard since the last look at the database began, so that look may have missed it."""
+    owes_answer: bool = False
+    """The page said hello and has not been told all yet: even "nothing new" is told."""
     _unacknowledged: dict[str, Unacknowledged] = field(default_factory=dict)
     _steps: int = 0
     _size: int = 0
@@ -51,6 +53,7 @@ class Stream:
         """The page says, or a fresh page makes, that it stands there; a look at the database must follow."""
         self.epoch, self.top = epoch, top
         self.cursor_event, self.cursor_stamp = None, top
+        self.owes_answer = True
         self.miss()
 
     def offer(self, epoch: str, base: int, top: int) -> Verdict:
@@ -77,6 +80,7 @@ class Stream:
         """A whole step or catch-up has been given to the socket: the page will stand at `top`."""
         self.epoch, self.top = epoch, top
         self.cursor_event, self.cursor_stamp = None, top
+        self.owes_answer = False
         self._count(ack, steps, size, now)
 
     def sent_part(self, ack: str, *, stamp: int, event: int, steps: int, size: int, now: float) -> None:
