@@ -42,6 +42,7 @@ class Page:
         """Titles in the order in which the page first showed them, other than by a reset."""
         self.bye: dict[str, Any] | None = None
         self.close_code: int | None = None
+        self.cookies = {settings.SESSION_COOKIE_NAME: session} if session else {}
         self._changed = asyncio.Event()
         self._is_waiting_for_welcome = False
 
@@ -52,13 +53,16 @@ class Page:
     async def __aexit__(self, *error: object) -> None:
         await self.disconnect()
 
-    async def connect(self, **options: Any) -> None:
-        headers = {"Cookie": f"{settings.SESSION_COOKIE_NAME}={self.session}"} if self.session else {}
-        options = {"origin": self.url.replace("ws", "http", 1), "subprotocols": [SUBPROTOCOL], **options}
+    async def connect(self, *, greets: bool = True, **options: Any) -> None:
+        """Open the socket, as the site's own page would. Raises `websockets`' `InvalidStatus` where it is refused."""
+        headers = [("Cookie", f"{name}={value}") for name, value in self.cookies.items()]
+        headers += options.pop("headers", [])
+        own = {"origin": self.url.replace("ws", "http", 1), "subprotocols": [SUBPROTOCOL], "proxy": None}
         self.close_code = self.bye = None
-        self.socket: ClientConnection = await connect(self.url + PATH, additional_headers=headers, **options)
+        self.socket: ClientConnection = await connect(self.url + PATH, additional_headers=headers, **{**own, **options})
         self._reader = asyncio.create_task(self._read())
-        await self.hello()
+        if greets:
+            await self.hello()
 
     async def disconnect(self) -> None:
         await self.socket.close()
@@ -69,10 +73,34 @@ class Page:
         await self.send(type="hello", position=self.position, language=self.language)
 
     async def send(self, **command: Any) -> None:
+        await self.send_frame(json.dumps(command))
+
+    async def send_frame(self, *frames: str | bytes) -> None:
+        """Send what no page would."""
         try:
-            await self.socket.send(json.dumps(command))
+            for frame in frames:
+                await self.socket.send(frame)
         except ConnectionClosed:
             pass
+
+    async def acknowledge(self) -> None:
+        """Take up honesty: acknowledge what has come so far, and from now on at once."""
+        self.acks = True
+        last = next((frame for frame in reversed(self.frames) if frame.get("ack")), None)
+        if last is not None:
+            await self.send(type="ack", ack=last["ack"])
+
+    async def answer(self, ref: str, seconds: float = 15.0) -> dict[str, Any]:
+        """The `done` or `error` that answers the command with this `ref`."""
+        await self.until(lambda page: any(frame.get("ref") == ref for frame in page.frames), seconds)
+        return next(frame for frame in self.frames if frame.get("ref") == ref)
+
+    async def until_closed(self, seconds: float = 15.0) -> int:
+        """Wait for the server to close; the close code, which the `bye` before it must agree with."""
+        await self.until(lambda page: page.close_code is not None, seconds)
+        assert self.close_code is not None
+        assert self.bye is None or self.bye["code"] == self.close_code
+        return self.close_code
 
     async def until(self, is_so: Callable[[Self], Any], seconds: float = 15.0) -> None:
         """Wait for the page to show it. Raises `AssertionError` with what it shows instead."""
@@ -82,7 +110,8 @@ class Page:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"after {seconds} s the page shows {self.titles}; frames {self.frames[-5:]}") from None
+            shown = f"{len(self.titles)} items, {self.titles[:5]}; closed {self.close_code}; last frames {self.frames[-3:]}"
+            raise AssertionError(f"after {seconds} s the page shows {shown}") from None
 
     @property
     def titles(self) -> list[str]:
@@ -115,6 +144,7 @@ class Page:
             await self.send(type="ack", ack=message["ack"])
 
     async def _apply(self, message: dict[str, Any]) -> None:
+        assert not message.get("more") or message["type"] == "reset" or message["position"] == message["base"]
         if message["type"] == "reset":
             self.items = {item["id"]: item for item in message["items"]}
         elif message["base"] == self.position:
@@ -129,6 +159,10 @@ class Page:
             return
         self.position = message["position"]
         self.unread, self.unseen, self.seen_upto = message["unread"], message["unseen"], message["seen_upto"]
+
+    def kinds(self, *names: str) -> list[dict[str, Any]]:
+        """The frames of these types, in the order of their coming."""
+        return [frame for frame in self.frames if frame["type"] in names]
 
     def _upsert(self, item: dict[str, Any]) -> None:
         known = self.items.get(item["id"])

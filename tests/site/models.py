@@ -37,6 +37,27 @@ class ExpressOrder(Order):
         proxy: ClassVar[bool] = True
 
 
+class GiftOrder(Order):
+    """A subclass with a table of its own."""
+
+    wish = models.CharField(max_length=100, default="")
+
+
+class Labelled(models.Model):
+    labels: Any = models.ManyToManyField(Label)
+    name = models.CharField(max_length=20, default="")
+
+    class Meta:
+        abstract = True
+
+
+class Box(Labelled):
+    parts: Any = models.ManyToManyField("self", symmetrical=False, related_name="wholes")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Ticket(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)

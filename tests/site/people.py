@@ -1,0 +1,63 @@
+"""What people and programs do to the site while pages are open: tell, sign in over HTTP, sign out, change a password."""
+
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from http.cookiejar import CookieJar
+from typing import Any
+from urllib.parse import urlencode
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from notifications import notify
+
+CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+
+
+def tell_all(user: Any, titles: Iterable[str]) -> None:
+    """All in one transaction, so one relay for them."""
+    with transaction.atomic():
+        for title in titles:
+            notify("plain", to=user, title=title)
+
+
+async def tell(user: Any, *titles: str) -> None:
+    await sync_to_async(tell_all)(user, titles)
+
+
+class Browser:
+    """Enough of one for forms: cookies, GET, and POST with the form's CSRF token. From no event loop's thread: it blocks."""
+
+    def __init__(self, site: Any) -> None:
+        self.url = site.url
+        self.jar = CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar))
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {cookie.name: str(cookie.value) for cookie in self.jar}
+
+    def get(self, path: str) -> str:
+        with self.opener.open(self.url + path, timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def post(self, path: str, form_at: str, **fields: str) -> str:
+        """Fill the form that stands at `form_at` and send it to `path`."""
+        token = CSRF.search(self.get(form_at))
+        assert token is not None, f"no form at {form_at}"
+        data = urlencode({"csrfmiddlewaretoken": token[1], **fields}).encode()
+        with self.opener.open(self.url + path, data, timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def sign_in(self, name: str, password: str) -> None:
+        self.post("/admin/login/", "/admin/login/", username=name, password=password, next="/admin/")
+        assert "sessionid" in self.cookies
+
+    def sign_out(self) -> None:
+        self.post("/admin/logout/", "/admin/")
+
+    def change_password(self, old: str, new: str) -> None:
+        at = "/admin/password_change/"
+        self.post(at, at, old_password=old, new_password1=new, new_password2=new)
