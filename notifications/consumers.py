@@ -14,7 +14,6 @@ import msgspec
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
 from django.utils.translation import get_supported_language_variant
 
 from notifications import inbox
@@ -202,7 +201,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 command = self.waiting.popleft()
                 try:
                     await self.hub.reader.run(_carry_out, user_id, command)
-                except DatabaseError as error:
+                except Exception as error:  # noqa: BLE001 - the database is away or the hub has stopped: told, not raised
                     logger.warning("command_failed error=%r", error)
                     self.say(Error(command.ref, "unavailable", "try again"))
                 else:

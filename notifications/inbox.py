@@ -4,6 +4,7 @@ Reading: the inbox row first and rows up to its `top` second, so that a later nu
 takes the inbox's lock, every step gets the next number, and on commit `ringer.py` is told.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from notifications.items import item, rendered
-from notifications.models import Inbox, Notification
+from notifications.models import Inbox, Notification, new_epoch
 from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
 from notifications.querysets import NotificationQuerySet
 from notifications.rules import registry
@@ -36,6 +37,8 @@ __all__ = [
     "replay",
     "states",
 ]
+
+logger = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 20
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
@@ -150,6 +153,7 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     for user_id, cursor in cursors.items():
         state = found.get(str(user_id), State())
         if not _leads_to(cursor, state):
+            _check_epoch(user_id, cursor, state)
             answers[user_id] = Replay(state, None)
         elif cursor.stamp == state.position.top and cursor.event is None:
             answers[user_id] = Replay(state, [])
@@ -206,6 +210,14 @@ def _leads_to(cursor: Cursor, state: State) -> bool:
     if not cursor.epoch:  # a page of a user who had no inbox: everything is news
         return state.pruned == 0
     return cursor.epoch == state.position.epoch and state.pruned <= cursor.stamp <= state.position.top
+
+
+def _check_epoch(user_id: Any, cursor: Cursor, state: State) -> None:
+    """A position that the inbox has not reached yet: the database was restored. From now on old positions mean nothing in it."""
+    if cursor.epoch and cursor.epoch == state.position.epoch and cursor.stamp > state.position.top:
+        inboxes = Inbox.objects.using(_alias()).filter(pk=user_id, epoch=cursor.epoch, top__lt=cursor.stamp)
+        if inboxes.update(epoch=new_epoch()):
+            logger.warning("epoch_changed user=%s position=%s top=%s", user_id, cursor.stamp, state.position.top)
 
 
 def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> dict[Any, list[Notification]]:

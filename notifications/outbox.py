@@ -168,17 +168,25 @@ def _content(draft: Draft) -> dict[str, Any]:
         "icon": draft.icon or kind.icon,
         "actor": _reference(draft.actor),
         "target": _reference(draft.target),
-        "data": dict(draft.data),
+        "data": draft.data,
     }
-    content = {name: value for name, value in content.items() if value or name == "title"}
     try:
-        encoded = msgspec.json.encode(content)
+        encoded = msgspec.json.encode({name: _cleaned(value) for name, value in content.items() if value})
     except (TypeError, ValueError, UnicodeEncodeError, OverflowError, RecursionError) as error:
         raise TypeError(f"data of a notification must be JSON: {error}") from error
     if len(encoded) > CONTENT_BYTES:
         raise ValueError(f"a notification holds at most {CONTENT_BYTES} bytes, this one {len(encoded)}")
     cleaned: dict[str, Any] = msgspec.json.decode(encoded)
     return cleaned
+
+
+def _cleaned(value: Any) -> Any:
+    """JSON without what no database stores in a string."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(key) if isinstance(key, str) else key: _cleaned(each) for key, each in value.items()}
+    return [_cleaned(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _text(text: str | Promise | Text) -> Any:

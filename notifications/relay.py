@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, connections, router, transaction
+from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connections, router, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -32,6 +32,8 @@ PAIRS: Final = 500
 TRIES: Final = 5
 REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization failure
 RETRY_SECONDS: Final = 5  # doubled with every try
+NOT_ITS_FAULT: Final = (OperationalError, ProgrammingError, InterfaceError, InternalError)
+"""The database is away, or its tables are not what this code expects (a deploy under way): no event is to blame."""
 POSTGRES_LIMITS: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; "
     "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'"
@@ -65,7 +67,7 @@ def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
     """Fan out every due event, in id order, wide ones in turn with narrow ones, until none is left or another relay is at it.
 
     `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt. Raises
-    `OperationalError` when the database is away: the events stay pending.
+    `DatabaseError` when the database or its tables are away: the events stay pending.
     """
     alias = using or event_alias()
     failed: set[int] = set()
@@ -99,40 +101,43 @@ def _round(alias: str, failed: set[int], *, is_sweep: bool) -> tuple[bool, bool]
 def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
     counted = _count_tries(alias, failed, wide=wide) if is_sweep else []
     try:
-        done = _repeated(alias, _due(alias, failed).filter(wide=wide), _most(wide=wide))
-        failures = dict(done.failures)
-    except OperationalError:
+        done = _together_or_each(alias, failed, wide=wide)
+    except Exception:
         Event.objects.using(alias).filter(pk__in=counted, tries__gt=0).update(tries=F("tries") - 1)
         raise
-    except Exception as error:  # noqa: BLE001 - one of the events is at fault: find out which, each on its own
-        done, failures = _one_by_one(alias, failed, wide=wide, error=error)
-    for event_id, failure in failures.items():
+    for event_id, failure in done.failures.items():
         failed.add(event_id)
         _put_off(alias, event_id, failure, is_counted=event_id in counted)
     _tell(done)
     return done
 
 
-def _one_by_one(alias: str, failed: set[int], *, wide: bool, error: Exception) -> tuple[Slice, dict[int, Exception]]:
-    whole, failures = Slice(), {}
-    candidates = _due(alias, failed).filter(wide=wide).order_by("pk")[: _most(wide=wide)]
-    for event_id in list(candidates.values_list("pk", flat=True)):
-        try:
-            one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True))
-        except OperationalError:
-            raise
-        except Exception as each:  # noqa: BLE001 - whatever this event's data or the site's code raises
-            failures[event_id] = each
-            continue
-        if not one.is_mine:
-            whole.is_mine = False
-            break
-        _tell(one)
-        failures.update(one.failures)
-    if not failures and whole.is_mine:
-        raise error  # nobody is at fault alone: the next sweep tries again
-    whole.has_more = True
-    return whole, failures
+def _together_or_each(alias: str, failed: set[int], *, wide: bool) -> Slice:
+    """A slice; if it fails through one of its events, each of them on its own, to find out through which."""
+    events = _due(alias, failed).filter(wide=wide)
+    most = _most(wide=wide)
+    try:
+        return _repeated(alias, events, most)
+    except NOT_ITS_FAULT:
+        raise
+    except Exception as error:
+        whole = Slice(has_more=True)
+        for event_id in list(events.order_by("pk").values_list("pk", flat=True)[:most]):
+            try:
+                one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True))
+            except NOT_ITS_FAULT:
+                raise
+            except Exception as each:  # noqa: BLE001 - whatever this event's data or the site's code raises
+                whole.failures[event_id] = each
+                continue
+            if not one.is_mine:
+                whole.is_mine = False
+                break
+            _tell(one)
+            whole.failures.update(one.failures)
+        if whole.is_mine and not whole.failures:
+            raise RuntimeError("events that fail together, each alone does not") from error
+        return whole
 
 
 def _repeated(alias: str, events: QuerySet[Event], most: int = 1) -> Slice:
@@ -148,8 +153,9 @@ def _repeated(alias: str, events: QuerySet[Event], most: int = 1) -> Slice:
 
 def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     done = Slice()
+    is_nested = connections[alias].in_atomic_block  # in a site's TestCase
     with transaction.atomic(using=alias):
-        if not _take_turn(alias):
+        if not _take_turn(alias, is_nested=is_nested):
             return Slice(is_mine=False)
         candidates = list(events.order_by("pk")[: most + 1])
         chosen = _fitting(candidates[:most])
@@ -162,10 +168,10 @@ def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     return done
 
 
-def _take_turn(alias: str) -> bool:
+def _take_turn(alias: str, *, is_nested: bool) -> bool:
     connection = connections[alias]
     turns = RelayTurn.objects.using(alias)
-    if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql" and not is_nested:
         with connection.cursor() as cursor:
             cursor.execute(POSTGRES_LIMITS)
     if connection.features.has_select_for_update_skip_locked:
@@ -226,9 +232,9 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
             try:
                 with transaction.atomic(using=alias):
                     ids = list(kind.visible_to(users.filter(pk__in=ids), event).values_list("pk", flat=True))
-            except OperationalError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the site's code
+            except Exception as error:
+                if not connections[alias].is_usable():
+                    raise
                 done.failures[event.pk] = error
                 continue
         result.append((event, ids))

@@ -33,6 +33,7 @@ __all__ = ["Identity", "authenticate", "is_own_origin", "session_hash", "session
 
 logger = logging.getLogger(__name__)
 
+LONGEST_KEY: Final = 4096  # signed cookies hold the whole session; no browser stores more
 KEEPS_NO_STATE: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
@@ -45,12 +46,13 @@ class Identity(NamedTuple):
 
 
 def session_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The session cookie of a handshake, or None."""
+    """The session cookie of a handshake, or None. What no session engine ever made is no key: it would spoil a shared query."""
     lines = [value.decode("latin-1") for name, value in headers if name == b"cookie"]
     try:
-        return parse_cookie("; ".join(lines)).get(settings.SESSION_COOKIE_NAME)
+        key = parse_cookie("; ".join(lines)).get(settings.SESSION_COOKIE_NAME, "")
     except CookieError:
         return None
+    return key if key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY else None
 
 
 def session_hash(key: str) -> str:
@@ -156,12 +158,17 @@ def _load(keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def _read_only(engine: type[Any]) -> type[Any]:
-    """The session engine without its writes: some engines' `load()` saves or deletes when it finds nothing."""
+    """The session engine without its writes: some engines' `load()` saves or deletes when it finds nothing.
+
+    Under the engine's own name: it is the salt of the stored data's signature.
+    """
 
     def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
         return None
 
-    return type("ReadOnlySession", (engine,), dict.fromkeys(("save", "create", "delete", "flush", "cycle_key"), nothing))
+    writes = dict.fromkeys(("save", "create", "delete", "flush", "cycle_key"), nothing)
+    names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
+    return type(engine.__name__, (engine,), {**writes, **names})
 
 
 def _users(sessions: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, str], Any]:

@@ -26,19 +26,19 @@ export function place(
 }
 
 export class NotificationBell extends HTMLElement {
+  #leave = new AbortController();
+
   connectedCallback() {
-    document.addEventListener("notifications:changed", this.#changed);
-    document.addEventListener("notifications:new", this.#new);
-    this.#panel.addEventListener("beforetoggle", this.#beforeToggle);
-    this.#panel.addEventListener("toggle", this.#toggle);
+    const { signal } = (this.#leave = new AbortController());
+    document.addEventListener("notifications:changed", this.#changed, { signal });
+    document.addEventListener("notifications:new", this.#new, { signal });
+    this.#panel.addEventListener("beforetoggle", this.#beforeToggle, { signal });
+    this.#panel.addEventListener("toggle", this.#toggle, { signal });
+    for (const name of ["scroll", "resize"]) addEventListener(name, () => this.#isOpen && this.#settle(), { signal, passive: true });
   }
 
   disconnectedCallback() {
-    document.removeEventListener("notifications:changed", this.#changed);
-    document.removeEventListener("notifications:new", this.#new);
-    this.#follow(false);
-    this.#panel.removeEventListener("beforetoggle", this.#beforeToggle);
-    this.#panel.removeEventListener("toggle", this.#toggle);
+    this.#leave.abort();
   }
 
   get #button() {
@@ -75,9 +75,7 @@ export class NotificationBell extends HTMLElement {
   };
 
   #beforeToggle = (/** @type {Event} */ event) => {
-    const isOpening = /** @type {ToggleEvent} */ (event).newState === "open";
-    if (isOpening) this.#settle();
-    this.#follow(isOpening);
+    if (/** @type {ToggleEvent} */ (event).newState === "open") this.#settle();
   };
 
   #toggle = () => {
@@ -86,17 +84,10 @@ export class NotificationBell extends HTMLElement {
     this.#seen();
   };
 
-  #settle = () => {
+  #settle() {
     const { clientWidth: width, clientHeight: height } = document.documentElement;
     const sides = place(this.#button.getBoundingClientRect(), { width, height });
     for (const [side, value] of Object.entries(sides)) this.#panel.style.setProperty(`--notifications-panel-${side}`, value);
-  };
-
-  #follow(/** @type {boolean} */ isOpen) {
-    for (const name of ["scroll", "resize"]) {
-      if (isOpen) addEventListener(name, this.#settle, { passive: true });
-      else removeEventListener(name, this.#settle);
-    }
   }
 
   /** Seen, not read: up to the newest that the page knows. */

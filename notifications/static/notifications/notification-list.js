@@ -51,10 +51,8 @@ export function age(/** @type {number} */ milliseconds, /** @type {string | unde
 /** Put an item's texts into the `data-part` elements of a row or toast. */
 export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   const put = (/** @type {string} */ name, /** @type {string} */ text) => {
-    const part = /** @type {HTMLElement | null} */ (row.querySelector(`[data-part=${name}]`));
-    if (!part) return null;
-    part.textContent = text;
-    part.hidden = !text;
+    const [part] = all(row, `[data-part=${name}]`);
+    if (part) Object.assign(part, { textContent: text, hidden: !text });
     return part;
   };
   put("body", item.body);
@@ -72,9 +70,7 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   else link?.removeAttribute("href");
   const symbol = document.getElementById(`notifications-icon-${item.icon}`) ? item.icon : item.severity;
   row.querySelector("[data-part=icon] use")?.setAttribute("href", `#notifications-icon-${symbol}`);
-  for (const word of row.querySelectorAll("[data-level]")) {
-    /** @type {HTMLElement} */ (word).hidden = word.getAttribute("data-level") !== item.severity;
-  }
+  for (const word of all(row, "[data-level]")) word.hidden = word.dataset.level !== item.severity;
   row.querySelector("time")?.setAttribute("datetime", item.created_at);
   row.setAttribute("data-severity", item.severity);
   row.setAttribute("data-kind", item.kind);
@@ -174,44 +170,39 @@ export class NotificationList extends HTMLElement {
   static fill = fill; // the toasts use it too; a module script cannot import another under hashed static file names
 
   /** @type {Rows | null} */ #rows = null;
-  /** @type {ReturnType<typeof setInterval> | undefined} */ #clock;
+  #leave = new AbortController();
 
   connectedCallback() {
     this.#rows = new Rows(this.getAttribute("show") ?? "active", Number(this.getAttribute("before") ?? 0), this.hasAttribute("more"));
     for (const row of this.#elements()) this.#rows.has(rowOf(row));
-    document.addEventListener("notifications:changed", this.#changed);
-    document.addEventListener("notifications:state", this.#state);
-    document.addEventListener("notifications:failed", this.#failed);
-    this.addEventListener("submit", this.#submit);
-    this.addEventListener("click", this.#click);
-    this.addEventListener("auxclick", this.#click);
-    this.addEventListener("keydown", this.#keydown);
-    this.#clock = setInterval(this.#tick, TICK);
+    const { signal } = (this.#leave = new AbortController());
+    document.addEventListener("notifications:changed", this.#changed, { signal });
+    document.addEventListener("notifications:state", this.#state, { signal });
+    document.addEventListener("notifications:failed", () => show(this, "failed", true), { signal });
+    this.addEventListener("submit", this.#submit, { signal });
+    this.addEventListener("click", this.#click, { signal });
+    this.addEventListener("auxclick", this.#click, { signal });
+    this.addEventListener("keydown", this.#keydown, { signal });
+    const clock = setInterval(() => this.#tick(), TICK);
+    signal.addEventListener("abort", () => clearInterval(clock));
     this.#tick();
-    const stream = document.querySelector("notification-stream");
-    const [mine, now] = [this, stream].map((element) => element?.getAttribute("position"));
+    const [mine, now] = [this, stream()].map((element) => element?.getAttribute("position"));
     if (mine && now && mine !== now) void this.refresh(); // swapped in, or restored, beside a stream that stands elsewhere
   }
 
   disconnectedCallback() {
-    document.removeEventListener("notifications:changed", this.#changed);
-    document.removeEventListener("notifications:state", this.#state);
-    document.removeEventListener("notifications:failed", this.#failed);
-    for (const [name, listener] of [["submit", this.#submit], ["click", this.#click], ["auxclick", this.#click], ["keydown", this.#keydown]]) {
-      this.removeEventListener(/** @type {string} */ (name), /** @type {EventListener} */ (listener));
-    }
-    clearInterval(this.#clock);
+    this.#leave.abort();
   }
 
   /** Read this list's page again, by HTTP. */
   async refresh() {
-    this.#show("error", false);
+    show(this, "error", false);
     try {
       const answer = await fetch(this.getAttribute("src") ?? "", { headers: { Accept: "application/json" } });
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       this.#apply({ ops: [], seenUpto: 0, ...(await answer.json()), reset: true });
     } catch {
-      this.#show("error", true);
+      show(this, "error", true);
     }
   }
 
@@ -220,7 +211,7 @@ export class NotificationList extends HTMLElement {
     const mine = !change.reset || this.#rows?.isFirstPage;
     if (mine) this.#apply(change);
     else void this.refresh();
-    this.setAttribute("position", document.querySelector("notification-stream")?.getAttribute("position") ?? "");
+    this.setAttribute("position", stream()?.getAttribute("position") ?? "");
   };
 
   #apply(/** @type {Change} */ change) {
@@ -229,10 +220,10 @@ export class NotificationList extends HTMLElement {
     for (const id of removed) this.#remove(this.#element(id));
     for (const row of changed.sort((a, b) => b.number - a.number)) this.#put(row);
     this.removeAttribute("loading");
-    for (const part of ["error", "failed"]) this.#show(part, false);
-    this.#show("empty", rows.size === 0);
-    this.#show("more", rows.more);
-    this.#show("mark-all", change.unread > 0);
+    for (const part of ["error", "failed"]) show(this, part, false);
+    show(this, "empty", rows.size === 0);
+    show(this, "more", rows.more);
+    show(this, "mark-all", change.unread > 0);
     const newest = Math.max(rows.newest, ...change.items.map((item) => ("number" in item ? item.number : 0)));
     const all = this.querySelector("[data-part=mark-all]");
     if (newest > Number(all?.getAttribute("value"))) all?.setAttribute("value", String(newest));
@@ -255,9 +246,9 @@ export class NotificationList extends HTMLElement {
     element.toggleAttribute("data-archived", row.archived);
     const shown = { read: !row.read, unread: row.read, archive: !row.archived, unarchive: row.archived, delete: true };
     for (const [name, isShown] of Object.entries(shown)) {
-      for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (element.querySelectorAll(`button[name=${name}]`))) {
+      for (const button of all(element, `button[name=${name}]`)) {
         button.hidden = !isShown;
-        button.value = String(row.id);
+        button.setAttribute("value", String(row.id));
       }
     }
     show(element, "unread", !row.read);
@@ -274,14 +265,10 @@ export class NotificationList extends HTMLElement {
 
   #state = (/** @type {Event} */ event) => {
     const { state } = /** @type {CustomEvent} */ (event).detail;
-    for (const note of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll("[data-state]"))) {
-      note.hidden = note.dataset.state !== state;
-    }
+    for (const note of all(this, "[data-state]")) note.hidden = note.dataset.state !== state;
     if (state === "open" && this.hasAttribute("marks-seen")) command({ type: "seen" });
     if (this.hasAttribute("loading") && ["reconnecting", "offline", "closed"].includes(state)) void this.refresh();
   };
-
-  #failed = () => this.#show("failed", true);
 
   #submit = (/** @type {SubmitEvent} */ event) => {
     const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
@@ -306,19 +293,18 @@ export class NotificationList extends HTMLElement {
     if (event.key !== "Escape" || !menu) return;
     event.preventDefault(); // the panel around it stays
     this.#closeMenus();
-    menu.querySelector("summary")?.focus();
   };
 
   #closeMenus(/** @type {Element | null} */ except = null) {
-    for (const menu of this.querySelectorAll("details[open]")) if (menu !== except) menu.removeAttribute("open");
+    for (const menu of this.querySelectorAll("details[open]")) {
+      if (menu === except) continue;
+      if (menu.contains(document.activeElement)) menu.querySelector("summary")?.focus();
+      menu.removeAttribute("open");
+    }
   }
 
-  #tick = () => {
+  #tick() {
     for (const time of this.querySelectorAll("time")) time.textContent = age(Date.now() - Date.parse(time.dateTime), this.lang || undefined);
-  };
-
-  #show(/** @type {string} */ part, /** @type {boolean} */ isShown) {
-    show(this, part, isShown);
   }
 
   get #list() {
@@ -341,7 +327,16 @@ function rowOf(/** @type {HTMLElement} */ { dataset }) {
 }
 
 function show(/** @type {Element} */ root, /** @type {string} */ part, /** @type {boolean} */ isShown) {
-  for (const element of root.querySelectorAll(`[data-part=${part}]`)) /** @type {HTMLElement} */ (element).hidden = !isShown;
+  for (const element of all(root, `[data-part=${part}]`)) element.hidden = !isShown;
+}
+
+/** @returns {HTMLElement[]} */
+function all(/** @type {Element} */ root, /** @type {string} */ selector) {
+  return [...root.querySelectorAll(selector)].map((element) => /** @type {HTMLElement} */ (element));
+}
+
+function stream() {
+  return document.querySelector("notification-stream");
 }
 
 /** Whether a stream took it. */

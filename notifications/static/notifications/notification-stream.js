@@ -20,7 +20,6 @@
 const SILENCE = 60_000; // the server beats every 25 s: after this the line is dead, whatever the socket believes
 const CALM = 30_000; // a socket that lived this long was a success: the next failure starts at the shortest wait
 const SUSPICION = 1_500; // a beat may overtake its own delta by a moment
-const SETTLING = 1_500; // a page that has missed nothing gets no answer to its hello: from then on, what comes is live
 const PENDING = 100; // commands remembered until the server says `done`
 
 /** The outside world; tests put their own here. */
@@ -166,8 +165,8 @@ export class NotificationStream extends HTMLElement {
   /** @type {Line | null} */ #line = null;
   /** @type {Map<string, Command>} */ #pending = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #suspicion;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #settling;
   /** @type {Item[]} */ #arrived = [];
+  #leave = new AbortController();
   #ref = 0;
   #newest = 0; // the highest number that this page knows; what lies above is an arrival
   #catching = false; // between a hello and the end of its answer
@@ -201,10 +200,11 @@ export class NotificationStream extends HTMLElement {
     const url = new URL(this.getAttribute("url") ?? "", document.baseURI);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.#line = new Line(url.href, this.#receive, this.#tell);
-    document.addEventListener("notifications:command", this.#command);
-    document.addEventListener("visibilitychange", this.#wake);
-    for (const name of ["online", "pageshow"]) addEventListener(name, this.#wake);
-    addEventListener("pagehide", this.#sleep);
+    const { signal } = (this.#leave = new AbortController());
+    document.addEventListener("notifications:command", this.#command, { signal });
+    document.addEventListener("visibilitychange", this.#wake, { signal });
+    for (const name of ["online", "pageshow"]) addEventListener(name, this.#wake, { signal });
+    addEventListener("pagehide", this.#sleep, { signal });
     this.#line.start();
   }
 
@@ -212,11 +212,7 @@ export class NotificationStream extends HTMLElement {
     this.#line?.stop();
     this.#line = null;
     world.never(this.#suspicion);
-    world.never(this.#settling);
-    document.removeEventListener("notifications:command", this.#command);
-    document.removeEventListener("visibilitychange", this.#wake);
-    for (const name of ["online", "pageshow"]) removeEventListener(name, this.#wake);
-    removeEventListener("pagehide", this.#sleep);
+    this.#leave.abort();
   }
 
   #wake = () => {
@@ -227,7 +223,7 @@ export class NotificationStream extends HTMLElement {
   #sleep = (/** @type {Event} */ event) => {
     if (!(/** @type {PageTransitionEvent} */ (event).persisted)) return;
     this.#line?.stop();
-    addEventListener("pageshow", () => this.#line?.start(), { once: true });
+    addEventListener("pageshow", () => this.#line?.start(), { once: true, signal: this.#leave.signal });
   };
 
   #tell = (/** @type {State} */ state) => {
@@ -242,7 +238,6 @@ export class NotificationStream extends HTMLElement {
 
   #hello() {
     world.never(this.#suspicion);
-    world.never(this.#settling);
     this.#catching = true;
     this.#arrived = [];
     this.#send({ type: "hello", position: this.position, language: this.getAttribute("language") ?? "" });
@@ -259,7 +254,6 @@ export class NotificationStream extends HTMLElement {
     switch (message.type) {
       case "welcome":
         this.#line?.welcome();
-        this.#settling = world.later(() => (this.#catching = false), SETTLING);
         return this.#say("open");
       case "delta":
         return this.#delta(message);
@@ -304,7 +298,6 @@ export class NotificationStream extends HTMLElement {
     if (more && !reset) return; // the rest of this catch-up follows
     const live = !this.#catching;
     this.#catching = false;
-    world.never(this.#settling);
     const arrived = this.#arrived.splice(0).sort((a, b) => a.number - b.number);
     if (arrived.length) this.#emit("new", { items: arrived, live }, true);
   }

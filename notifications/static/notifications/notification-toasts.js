@@ -61,20 +61,19 @@ export class NotificationToasts extends HTMLElement {
   #countdown = new Countdown((toast) => this.#dismiss(toast));
   /** @type {Element | null} */ #cameFrom = null;
 
+  #leave = new AbortController();
+
   connectedCallback() {
-    document.addEventListener("notifications:new", this.#new);
-    document.addEventListener("visibilitychange", this.#attend);
-    for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend);
-    this.addEventListener("click", this.#click);
-    this.addEventListener("keydown", this.#keydown);
+    const { signal } = (this.#leave = new AbortController());
+    document.addEventListener("notifications:new", this.#new, { signal });
+    document.addEventListener("visibilitychange", this.#attend, { signal });
+    for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend, { signal });
+    this.addEventListener("click", this.#click, { signal });
+    this.addEventListener("keydown", this.#keydown, { signal });
   }
 
   disconnectedCallback() {
-    document.removeEventListener("notifications:new", this.#new);
-    document.removeEventListener("visibilitychange", this.#attend);
-    for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.removeEventListener(name, this.#attend);
-    this.removeEventListener("click", this.#click);
-    this.removeEventListener("keydown", this.#keydown);
+    this.#leave.abort();
     for (const toast of this.#toasts()) this.#dismiss(toast);
   }
 
