@@ -153,7 +153,7 @@ def test_lazy_plurals_and_contexts_say_how_to_write_them():
     assert isinstance(Text(ngettext_lazy("%d comment", "%d comments", 3)).as_json()["id"], str)
 
 
-@pytest.mark.parametrize("bad", ["\x00", "\ud800", "\udfff"])
+@pytest.mark.parametrize("bad", ["\x00", "\ud800"])
 def test_what_no_database_stores_is_replaced(bad):
     assert clean(f"a{bad}b") == "a\ufffdb"
     text = Text(f"a{bad} %(x)s", plural=f"b{bad} %(x)s", context=f"c{bad}", count=1, x=f"d{bad}")

@@ -1,0 +1,249 @@
+"""What is rung is merged without losing a step, told to as few groups as can be, and believed only from who has the key."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from notifications.protocol import EventCopy, Row, SessionCheck, Step, WakeUp
+from notifications.ringer import FEW, HUBS, MESSAGE_BYTES, USERS_PER_MESSAGE, group, joined, messages, opened, sealed, user_group
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def step(user="1", base=0, top=None, *, epoch="e", rows=..., ops=(), unread=0) -> Step:
+    top = base + 1 if top is None else top
+    if rows is ...:
+        rows = [Row(event=number, number=number, stamp=number) for number in range(base + 1, top + 1)]
+    return Step(user, epoch, base, top, unread, 0, 0, rows, list(ops))
+
+
+def event(title="t") -> EventCopy:
+    return EventCopy("k", {"severity": "info", "title": title}, NOW)
+
+
+def heard(batch) -> list[tuple[str, WakeUp]]:
+    result = []
+    for name, blob in messages(batch):
+        wake_up = opened(blob)
+        assert wake_up is not None
+        result.append((name, wake_up))
+    return result
+
+
+# joined
+
+
+def test_contiguous_steps_of_a_user_become_one():
+    (one,) = joined([step(base=0, unread=1), step(base=1, top=3, unread=3)])
+    assert (one.base, one.top, one.unread) == (0, 3, 3)
+    assert [row.event for row in one.rows or ()] == [1, 2, 3]
+
+
+def test_steps_of_different_users_stay_apart():
+    assert [(each.user, each.base, each.top) for each in joined([step("1"), step("2"), step("1", 1), step("2", 1)])] == [
+        ("1", 0, 2),
+        ("2", 0, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        step(base=2),
+        step(base=0),
+        step(base=1, epoch="other"),
+        step(base=1, rows=None),
+    ],
+)
+def test_what_is_not_contiguous_or_not_whole_is_not_joined(second):
+    first = step(base=0)
+    assert joined([first, second]) == [first, second]
+
+
+def test_a_row_is_not_put_before_an_operation_that_came_first():
+    reading, arrival = step(base=0, rows=[], ops=[{"read_upto": 5}]), step(base=1)
+    assert joined([reading, arrival]) == [reading, arrival]
+
+
+def test_an_operation_may_follow_rows():
+    (one,) = joined([step(base=0), step(base=1, rows=[], ops=[{"read_upto": 1}])])
+    assert [row.event for row in one.rows or ()] == [1]
+    assert one.ops == [{"read_upto": 1}]
+
+
+steps = st.lists(st.tuples(st.sampled_from("12"), st.sampled_from(["rows", "ops", "none", "gap", "epoch"])), max_size=25)
+
+
+@settings(max_examples=30)
+@given(steps)
+def test_joining_neither_loses_nor_reorders_what_a_user_went_through(kinds):
+    tops = {"1": 0, "2": 0}
+    epochs = {"1": "e", "2": "e"}
+    given_steps = []
+    for user, kind in kinds:
+        tops[user] += kind == "gap"
+        if kind == "epoch":
+            epochs[user] += "e"
+        base = tops[user]
+        tops[user] += 1
+        rows = {"none": None, "ops": []}.get(kind, [Row(base + 1, base + 1, base + 1)])
+        ops = [{"read_upto": base}] if kind == "ops" else []
+        given_steps.append(Step(user, epochs[user], base, base + 1, base, 0, 0, rows, ops))
+    result = joined(given_steps)
+    for user in "12":
+        mine = [each for each in given_steps if each.user == user]
+        after = [each for each in result if each.user == user]
+        covered = [(each.epoch, number) for each in after for number in range(each.base + 1, each.top + 1)]
+        assert covered == [(each.epoch, each.top) for each in mine]
+        assert [effect for each in after for effect in effects(each)] == [effect for each in mine for effect in effects(each)]
+        assert all(any(each.unread == one.unread and each.top == one.top for one in mine) for each in after)
+
+
+def effects(each: Step) -> list[object]:
+    """What a page does with a step, in its order: rows first, then operations."""
+    return ["look"] if each.rows is None else [*each.rows, *[tuple(op.items()) for op in each.ops]]
+
+
+# messages
+
+
+def test_a_few_users_get_a_message_each_with_the_events_that_are_theirs():
+    batch = [
+        WakeUp(steps=[step("1"), step("2", rows=[Row(7, 1, 1)])], events={1: event("one"), 7: event("seven"), 9: event("none")})
+    ]
+    sent = dict(heard(batch))
+    assert set(sent) == {user_group("1"), user_group("2")}
+    assert set(sent[user_group("1")].events) == {1}
+    assert set(sent[user_group("2")].events) == {7}
+    assert [each.user for each in sent[user_group("2")].steps] == ["2"]
+
+
+def test_many_users_share_messages_to_all_hubs():
+    count = USERS_PER_MESSAGE + 1
+    batch = [WakeUp(steps=[step(str(user)) for user in range(count)], events={1: event()})]
+    sent = heard(batch)
+    assert [name for name, _ in sent] == [group(HUBS)] * 2
+    assert [each.user for _, wake_up in sent for each in wake_up.steps] == [str(user) for user in range(count)]
+    assert all(set(wake_up.events) == {1} for _, wake_up in sent)
+
+
+@pytest.mark.parametrize(("users", "names"), [(FEW, FEW), (FEW + 1, 1)])
+def test_the_bound_between_few_and_many(users, names):
+    assert len(heard([WakeUp(steps=[step(str(user)) for user in range(users)])])) == names
+
+
+def test_what_came_while_a_message_was_on_its_way_is_one_message_a_user():
+    batch = [WakeUp(steps=[step("1", base)], events={base + 1: event()}) for base in range(50)]
+    ((name, wake_up),) = heard(batch)
+    (one,) = wake_up.steps
+    assert (name, one.base, one.top, len(wake_up.events)) == (user_group("1"), 0, 50, 50)
+
+
+def test_a_letter_too_big_for_the_layer_stays_home():
+    batch = [WakeUp(steps=[step("1", 0, 60)], events={number: event("x" * 8000) for number in range(1, 61)})]
+    ((_, blob),) = messages(batch)
+    assert len(blob) <= MESSAGE_BYTES
+    wake_up = opened(blob)
+    assert wake_up is not None
+    assert wake_up.events == {}
+    assert [(each.rows, each.base, each.top) for each in wake_up.steps] == [(None, 0, 60)]
+
+
+def test_pending_and_echo_go_to_all_hubs_once():
+    sent = heard([WakeUp(pending=True), WakeUp(pending=True), WakeUp(echo="a"), WakeUp(echo="a")])
+    assert [name for name, _ in sent] == [group(HUBS)] * 2
+    assert sorted((wake_up.pending, wake_up.echo) for _, wake_up in sent) == [(False, "a"), (True, "")]
+
+
+def test_a_sessions_end_goes_to_its_users_group():
+    check = SessionCheck("5", "hash")
+    assert heard([WakeUp(sessions=[check])]) == [(user_group("5"), WakeUp(sessions=[check]))]
+
+
+def test_nothing_to_say_sends_nothing():
+    assert heard([]) == heard([WakeUp()]) == []
+
+
+# groups
+
+
+@pytest.mark.parametrize("user", ["1", "a" * 500, "ü\n/..", "*", ""])
+def test_a_group_name_is_valid_and_never_built_from_outside_text(user):
+    name = user_group(user)
+    assert name.isascii()
+    assert len(name) < 100
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    assert len(user) < 5 or user not in name
+
+
+def test_sites_with_another_prefix_hear_nothing_of_each_other(settings):
+    ours = user_group("1"), group(HUBS)
+    settings.NOTIFICATIONS_GROUP_PREFIX = "other"
+    assert not {user_group("1"), group(HUBS)} & set(ours)
+
+
+# seal
+
+
+def test_what_is_sealed_comes_out_as_it_went_in():
+    wake_up = WakeUp(
+        steps=[step(unread=3)], events={1: event("ü")}, sessions=[SessionCheck("1", ask=True)], pending=True, echo="x"
+    )
+    assert opened(sealed(wake_up)) == wake_up
+
+
+def test_a_change_of_any_byte_breaks_the_seal():
+    blob = sealed(WakeUp(pending=True))
+    assert opened(blob) is not None
+    for at in range(len(blob)):
+        assert opened(blob[:at] + bytes([blob[at] ^ 1]) + blob[at + 1 :]) is None
+    assert opened(blob[:-1]) is None
+    assert opened(blob + b"\0") is None
+
+
+@pytest.mark.parametrize("blob", [None, "text", b"", b"\0" * 31, b"\0" * 32, b"\0" * 100, {"pending": True}, 7])
+def test_what_nobody_sealed_is_nothing(blob):
+    assert opened(blob) is None
+
+
+def test_another_sites_seal_is_nothing(settings):
+    blob = sealed(WakeUp(pending=True))
+    settings.SECRET_KEY = "another"
+    assert opened(blob) is None
+
+
+def test_while_the_key_is_rotated_processes_with_the_old_one_are_heard(settings):
+    old = settings.SECRET_KEY
+    blob = sealed(WakeUp(pending=True))
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", ["older", old]
+    assert opened(blob) == WakeUp(pending=True)
+    assert sealed(WakeUp(pending=True)) != blob
+    settings.SECRET_KEY_FALLBACKS = ["older"]
+    assert opened(blob) is None
+
+
+def test_a_key_may_be_bytes(settings):
+    settings.SECRET_KEY = b"\xff\x00bytes"
+    assert opened(sealed(WakeUp(pending=True))) == WakeUp(pending=True)
+
+
+def test_a_wake_up_of_an_unknown_shape_is_nothing():
+    """A process of another release sealed it with our key."""
+    from notifications import ringer
+
+    class Later(msgspec.Struct):
+        steps: str = "otherwise"
+
+    assert opened(sealed(Later())) is None  # type: ignore[arg-type]
+    body = msgspec.msgpack.encode({"later": 1, "pending": True})
+    blob = ringer._mac(ringer.settings.SECRET_KEY, body) + body
+    assert opened(blob) == WakeUp(pending=True)
+
+
+def test_replace_keeps_what_it_does_not_name():
+    """The premise of `joined`: a struct's copy."""
+    assert structs.replace(step(unread=4), base=9).unread == 4
