@@ -1,4 +1,4 @@
-"""A step is sent live only onto the position it starts from: whatever was dropped, doubled or came late, none is skipped or repeated."""
+"""A step is sent live only onto the position it starts from: whatever was lost, doubled or late, none is skipped or repeated."""
 
 import pytest
 from hypothesis import given, settings
