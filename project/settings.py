@@ -100,6 +100,10 @@ if REDIS_URL:
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
+SILENCED_SYSTEM_CHECKS = ["live_notifications.I001"]  # whatever the rules watch is saved inside transaction.atomic()
+if not REDIS_URL:
+    SILENCED_SYSTEM_CHECKS += ["live_notifications.W003"]  # one process, which the in-memory layer reaches
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 LOGIN_URL = "login"

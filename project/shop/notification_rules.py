@@ -46,7 +46,7 @@ def order_commented(change):
 
 
 @signal_rule(order_paid)
-def workshop_hears_of_payment(order, **kwargs):
+def workshop_hears_of_payment(sender, order, **kwargs):
     return Draft(
         order_money,
         to=Group.objects.get(name="Workshop"),

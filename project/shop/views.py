@@ -12,6 +12,7 @@ from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -150,5 +151,6 @@ def comment(request: SignedInRequest, number: int) -> HttpResponse:
     form = CommentForm(request.POST, instance=Comment(order=one, author=request.user))
     if not form.is_valid():
         return order_page(request, one, form)
-    written = form.save()
+    with transaction.atomic():
+        written = form.save()
     return redirect(f"{reverse('order', args=[one.number])}#comment-{written.pk}")

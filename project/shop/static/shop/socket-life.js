@@ -4,6 +4,7 @@
  */
 
 const KEPT = 60;
+const REPEATED = new Set(["heartbeat", "ack", "done"]);
 
 class SocketLife {
   /** @type {HTMLElement} */ #panel;
@@ -22,7 +23,7 @@ class SocketLife {
   frame(/** @type {{direction: "in"|"out", type: string, data: any}} */ { direction, type, data }) {
     const words = this.#words(direction, type, data ?? {});
     const isNews = type === "delta" && (data?.items ?? []).some((/** @type {any} */ item) => !item.hidden);
-    this.#add(direction, type, words, isNews, type === "heartbeat" ? `${direction} ${type}` : "");
+    this.#add(direction, type, words, isNews, REPEATED.has(type) ? `${direction} ${type}` : "");
   }
 
   state(/** @type {{state: string}} */ { state }) {
@@ -83,7 +84,7 @@ class SocketLife {
       row.append(element("span", "frame-way", direction === "out" ? `${page} → ${server}` : `${server} → ${page}`));
       row.append(element("span", "frame-name", times > 1 ? `${type} ×${times}` : type));
     }
-    row.append(element("time", "", new Date().toLocaleTimeString(document.documentElement.lang, { timeStyle: "medium" })));
+    row.append(element("time", "", new Date().toLocaleTimeString(document.documentElement.lang, { timeStyle: "medium", hour12: false })));
     row.append(element("p", "frame-words", words));
     if (times > 1) row.title = (timesWords ?? "").replace("{count}", String(times));
     this.#list.prepend(row);
@@ -98,11 +99,9 @@ function element(/** @type {string} */ name, /** @type {string} */ className, /*
   return made;
 }
 
-/** A position is opaque; its last part is enough for people to tell two apart. */
+/** A position is opaque to scripts; for people its last part, the number of the newest step, says it best. */
 function short(/** @type {unknown} */ position) {
-  const text = String(position ?? "");
-  const dot = text.lastIndexOf(".");
-  return dot > 0 ? `${text.slice(0, 4)}…${text.slice(dot)}` : text;
+  return String(position ?? "").split(".").at(-1) ?? "";
 }
 
 const panel = document.getElementById("socket-life");

@@ -1,0 +1,215 @@
+"""The demo under a Daphne of its own, and people with real Chromium windows on it.
+
+Every page that a person opens is watched: a violation of the site's Content-Security-Policy or an uncaught error in a script
+fails the test, whatever else it shows.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+
+from tests.conftest import not_run
+from tests.servers import AsgiProcess, Missing, daphne_process, programs
+
+ROOT = Path(__file__).resolve().parents[2]
+APPLICATION = "project.asgi:application"
+PASSWORD = "ring-the-bell"
+
+expect.set_options(timeout=20_000)  # a busy machine; a promise that holds is seen long before
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    try:
+        chromium = programs.chromium()
+    except Missing as missing:
+        not_run(missing)
+    quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return {**browser_type_launch_args, "executable_path": str(chromium), "args": [*quiet, *sandbox]}
+
+
+def manage(database: Path, *words: str) -> str:
+    """Runs `manage.py` in a process of its own, as somebody at a shell would. Its output."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *words], cwd=ROOT, env=environment(database), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"manage.py {' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def environment(database: Path) -> dict[str, str]:
+    ours = {"DATABASE_URL": f"sqlite:///{database}", "DEMO": "1", "DEBUG": "0", "DJANGO_SETTINGS_MODULE": "project.settings"}
+    return {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "ALLOWED_HOSTS"}} | ours
+
+
+@pytest.fixture(scope="session")
+def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's database as `make demo` leaves it; each test works on a copy."""
+    database = tmp_path_factory.mktemp("demo") / "seeded.sqlite3"
+    manage(database, "migrate", "--verbosity", "0")
+    manage(database, "seed_demo")
+    manage(
+        database,
+        "shell",
+        "--no-imports",
+        "-c",
+        "from django.db import connection as c; c.cursor().execute('PRAGMA wal_checkpoint(TRUNCATE)')",
+    )
+    return database
+
+
+class Demo:
+    """A running demo shop: its server process and its database."""
+
+    def __init__(self, server: AsgiProcess, database: Path) -> None:
+        self.server = server
+        self.database = database
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def run(self, code: str) -> str:
+        """Python in another process, on the same database; the demo's people and models stand ready."""
+        head = (
+            "from django.contrib.auth.models import User\n"
+            "from project.shop.models import Order, Comment\n"
+            "mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))\n"
+            "halcyon = Order.objects.numbered(1044).get()\n"
+        )
+        return manage(self.database, "shell", "--no-imports", "-c", head + code)
+
+
+@pytest.fixture
+def demo(seeded_database: Path, tmp_path: Path) -> Iterator[Demo]:
+    database = tmp_path / "demo.sqlite3"
+    shutil.copy(seeded_database, database)
+    ours = {
+        "DATABASE_URL": f"sqlite:///{database}",
+        "REDIS_URL": "",
+        "DEMO": "1",
+        "DEBUG": "0",
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+    }
+    with daphne_process(ours, application=APPLICATION) as server:
+        yield Demo(server, database)
+
+
+class Window:
+    """One tab of one person, with the words that the tests use."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+
+    def open(self, path: str) -> "Window":
+        self.page.goto(self.base + path)
+        return self
+
+    def listening(self) -> "Window":
+        """Waits until the page's socket has been answered."""
+        expect(self.page.locator("notification-stream")).to_have_attribute("state", "open")
+        return self
+
+    def stay(self) -> None:
+        """From here on `has_stayed` tells whether the page was ever loaded anew."""
+        self.page.evaluate("window.hasStayed = true")
+
+    @property
+    def has_stayed(self) -> bool:
+        return bool(self.page.evaluate("window.hasStayed === true"))
+
+    @property
+    def bell(self) -> Locator:
+        return self.page.locator("notification-bell > button")
+
+    @property
+    def badge(self) -> Locator:
+        return self.page.locator("notification-bell [data-part=badge]")
+
+    @property
+    def toasts(self) -> Locator:
+        return self.page.locator("notification-toasts .notifications-toast")
+
+    @property
+    def rows(self) -> Locator:
+        """The rows of the inbox page, or of the bell's panel where there is no other list."""
+        return self.page.locator("notification-list").last.locator("li[data-id]")
+
+    def expect_unseen(self, count: int) -> None:
+        """The bell shows this number and says it to those who do not see it."""
+        if count:
+            expect(self.badge).to_have_text(str(count))
+            expect(self.bell).to_have_accessible_name(f"Notifications, {count} unseen")
+        else:
+            expect(self.badge).to_be_hidden()
+            expect(self.bell).to_have_accessible_name("Notifications")
+
+
+class Person:
+    """A browser profile of its own: cookies, tabs."""
+
+    def __init__(self, context: BrowserContext, base: str, faults: list[str]) -> None:
+        self.context = context
+        self.base = base
+        self.faults = faults
+
+    def window(self, path: str = "") -> Window:
+        page = self.context.new_page()
+        watch(page, self.faults)
+        window = Window(page, self.base)
+        return window.open(path) if path else window
+
+    def sign_in(self, username: str, path: str = "/orders/") -> Window:
+        window = self.window(f"/login/?next={path}")
+        window.page.get_by_label("Username").fill(username)
+        window.page.get_by_label("Password").fill(PASSWORD)
+        window.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        window.page.wait_for_url(f"**{path}")
+        return window
+
+
+def watch(page: Page, faults: list[str]) -> None:
+    def hear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "violation" in message.text:
+            faults.append(f"{page.url}: {message.text}")
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
+    page.add_init_script(
+        "document.addEventListener('securitypolicyviolation', (e) =>"
+        " console.error('violation: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile))"
+    )
+
+
+@pytest.fixture
+def faults() -> Iterator[list[str]]:
+    found: list[str] = []
+    yield found
+    assert not found, "the pages broke their policy or raised: " + "\n".join(found)
+
+
+People = Callable[..., Person]
+
+
+@pytest.fixture
+def person(browser: Browser, demo: Demo, faults: list[str]) -> Iterator[People]:
+    """`person()` is somebody with a browser of their own; keyword arguments are Playwright's for a context."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**options: Any) -> Person:
+            context = browser.new_context(locale="en-GB", reduced_motion="reduce", **options)
+            stack.callback(context.close)
+            return Person(context, demo.url, faults)
+
+        yield make

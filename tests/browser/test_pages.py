@@ -1,0 +1,181 @@
+"""The demo's pages: reachable, strict, usable without JavaScript, and unimpressed by hostile text."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import APPLICATION, PASSWORD
+from tests.servers import daphne_process
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+def test_the_first_screen_says_what_to_click(person):
+    visitor = person().window("/")
+    expect(visitor.page.get_by_role("heading", level=1)).to_be_in_viewport()
+    for name in ("Open as Mina", "Open as Noor"):
+        expect(visitor.page.get_by_text(name, exact=True)).to_be_in_viewport()
+    expect(visitor.page.get_by_text("Open this one in a private window")).to_be_visible()
+    visitor.page.get_by_role("button", name="Open as Mina").click()
+    expect(visitor.page.get_by_role("heading", name="Order 1044")).to_be_visible()
+    visitor.listening()
+
+
+def test_the_second_person_has_a_link_and_may_open_it_beside_the_first(person):
+    one = person()
+    mina = one.sign_in("mina", "/orders/1044/").listening()
+    welcome = one.window("/")
+    with welcome.page.expect_popup() as popup:
+        welcome.page.get_by_role("link", name="Open as Noor").click()
+    popup.value.get_by_role("button", name="Continue as Noor").click()
+    popup.value.get_by_role("button", name="Send it off, Order 1044").click()
+    mina.expect_unseen(1)
+
+
+def test_the_login_page_wants_the_right_password(person):
+    visitor = person().window("/orders/")
+    expect(visitor.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    visitor.page.get_by_label("Username").fill("mina")
+    visitor.page.get_by_label("Password").fill("wrong")
+    visitor.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("alert")).to_contain_text("correct username and password")
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("heading", name="My orders")).to_be_visible()
+
+
+def test_the_door_without_a_password_exists_in_the_demo_only(person, demo):
+    visitor = person()
+    assert visitor.context.request.get(f"{demo.url}/as/noor/").status == 200
+    real = {
+        "DATABASE_URL": f"sqlite:///{demo.database}",
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DEMO": "0",
+        "DEBUG": "1",
+        "SECRET_KEY": "not the demo's",
+    }
+    with daphne_process(real, application=APPLICATION) as site:
+        assert visitor.context.request.get(f"{site.url}/as/noor/").status == 404
+        assert visitor.context.request.post(f"{site.url}/as/noor/").status in {403, 404}
+        welcome = visitor.context.request.get(f"{site.url}/")
+        assert welcome.status == 200
+        assert "/as/" not in welcome.text()
+
+
+ANYBODYS = ["/", "/bells/", "/login/", "/as/mina/", "/as/noor/", "/nothing/here/"]
+MINAS = ["/", "/bells/", "/orders/", "/orders/1044/", "/notifications/", "/notifications/?show=unread", "/as/noor/"]
+NOORS = ["/orders/", "/orders/1043/", "/admin/", "/admin/shop/order/", "/admin/shop/order/4/change/", "/admin/shop/bell/add/"]
+
+
+def test_no_page_breaks_the_strict_policy(person, demo):
+    """The watch over all pages (see `person`) does the asserting; here is every page, with a full bell and an open panel."""
+    demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.comments.create(author=mina, body='Thank you')")
+    visitor = person()
+    answer = visitor.context.request.get(f"{demo.url}/")
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    for path in ANYBODYS:
+        visitor.window(path).page.close()
+    for name, paths in (("mina", MINAS), ("noor", NOORS)):
+        window = person().sign_in(name)
+        for path in paths:
+            window.open(path).listening()
+            window.bell.click()
+            expect(window.page.locator(".notifications-panel")).to_be_visible()
+
+
+def test_the_watch_over_the_policy_sees_a_violation(person, faults):
+    """The premise of the test above."""
+    visitor = person().window("/")
+    with visitor.page.expect_console_message(lambda message: "violation" in message.text):
+        visitor.page.evaluate("() => { document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>') }")
+    assert faults
+    faults.clear()
+
+
+def test_hostile_text_is_shown_as_text_and_a_hostile_link_leads_nowhere(person, demo):
+    mina = person().sign_in("mina", "/notifications/").listening()
+    demo.run(
+        "from notifications import notify\n"
+        f"notify('order.status', to=mina, title='{HOSTILE}', body='{HOSTILE}', url='javascript:alert(3)', actor='{HOSTILE}')"
+    )
+    expect(mina.rows).to_have_count(1)
+    for place in (mina.rows, mina.toasts):
+        expect(place).to_contain_text(HOSTILE)
+        expect(place.locator("img, script")).to_have_count(0)
+        expect(place.locator("a[href]")).to_have_count(0)
+    mina.page.reload()  # and once more, now from the template
+    expect(mina.rows).to_contain_text(HOSTILE)
+    expect(mina.rows.locator("img, script")).to_have_count(0)
+    expect(mina.rows.locator("a[href]")).to_have_count(0)
+
+
+def test_a_hostile_comment_is_shown_as_text_to_everybody(person, demo):
+    noor = person().sign_in("noor", "/orders/1044/").listening()
+    mina = person().sign_in("mina", "/orders/1044/")
+    mina.page.get_by_label("Write to everybody in this order").fill(HOSTILE)
+    mina.page.get_by_role("button", name="Send", exact=True).click()
+    expect(noor.toasts).to_contain_text(HOSTILE)
+    expect(noor.page.locator(".comment-body").last).to_have_text(HOSTILE)
+    expect(noor.page.locator("img")).to_have_count(0)
+
+
+@pytest.fixture
+def plain(person):
+    """Mina with JavaScript off, signed in."""
+    return person(java_script_enabled=False).sign_in("mina")
+
+
+def test_the_inbox_page_lists_and_its_buttons_work_without_javascript(plain, demo):
+    demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.move_to('delivered', by=noor)")
+    plain.open("/notifications/")
+    expect(plain.rows).to_have_count(2)
+    unread = plain.page.locator("main li[data-unread]")
+    expect(unread).to_have_count(2)
+
+    plain.rows.last.hover()
+    plain.rows.last.get_by_role("button", name="Mark as read").first.click()
+    expect(unread).to_have_count(1)
+    plain.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
+    expect(unread).to_have_count(0)
+    expect(plain.rows).to_have_count(2)
+
+    plain.rows.first.locator("summary").click()
+    plain.rows.first.get_by_role("button", name="Delete").click()
+    expect(plain.rows).to_have_count(1)
+    plain.rows.first.locator("summary").click()
+    plain.rows.first.get_by_role("button", name="Archive").click()
+    expect(plain.rows).to_have_count(0)
+    plain.open("/notifications/?show=archived")
+    expect(plain.rows).to_have_count(1)
+
+
+def test_the_shop_works_without_javascript(plain, person):
+    plain.open("/bells/")
+    plain.page.get_by_role("button", name="Order Ship's bell").click()
+    expect(plain.page.get_by_role("heading", name="Order 1045")).to_be_visible()
+    plain.page.get_by_role("button", name="Pay now").click()
+    expect(plain.page.get_by_text("Paid. The workshop knows.")).to_be_visible()
+    plain.page.get_by_label("Write to everybody in this order").fill("A long rope, please.")
+    plain.page.get_by_role("button", name="Send", exact=True).click()
+    expect(plain.page.locator(".comment-body")).to_have_text("A long rope, please.")
+    plain.page.get_by_role("button", name="Sign out").click()
+    expect(plain.page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_the_sockets_life_is_told_in_words(person, demo):
+    mina = person().sign_in("mina", "/orders/1044/").listening()
+    life = mina.page.locator("#socket-life")
+    for words in ("knocks", "Hello", "Welcome"):
+        expect(life).to_contain_text(words)
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    expect(life).to_contain_text("News: 1 notification")
+    demo.server.kill()
+    expect(life).to_contain_text("The line is cut")
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("path", ["/", "/bells/", "/orders/", "/orders/1044/", "/notifications/"])
+def test_no_page_is_wider_than_its_window(person, width, path):
+    mina = person(viewport={"width": width, "height": 800}).sign_in("mina")
+    mina.open(path)
+    assert mina.page.evaluate("document.documentElement.scrollWidth") <= width
