@@ -1,0 +1,43 @@
+"""Fixtures of the tests that open sockets, as a pytest plugin: who has the pages, and the servers that they are open at."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.servers import AsgiProcess, daphne_process, uvicorn_process
+from tests.site.client import new_session
+
+
+@pytest.fixture
+def mina(transactional_db: None) -> User:
+    return User.objects.create_user("mina", password="mina")
+
+
+@pytest.fixture
+def teo(transactional_db: None) -> User:
+    return User.objects.create_user("teo", password="teo")
+
+
+@pytest.fixture
+def mina_session(mina: User) -> str:
+    return new_session(mina)
+
+
+@pytest.fixture
+def teo_session(teo: User) -> str:
+    return new_session(teo)
+
+
+@pytest.fixture(scope="session")
+def watchful_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
+    """Like `live_site`, with a watermark of one second: what nobody tells it, it finds out soon."""
+    with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer, "WATERMARK_SECONDS": "1"}) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def uvicorn_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
+    """`live_site`'s twin under uvicorn, on the same Redis."""
+    with uvicorn_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer}) as site:
+        yield site
