@@ -132,7 +132,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return None, (CloseCode.LATER, "busy", 2.0)
         NotificationConsumer.handshakes += 1
         try:
-            found = await asyncio.wait_for(self.hub.identify(key), HANDSHAKE_SECONDS)
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                found = await self.hub.identify(key)
         except TimeoutError:
             return None, (CloseCode.LATER, "busy", 2.0)
         except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"

@@ -40,6 +40,7 @@ SWEEP_SECONDS: Final = 5.0
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
 USERS_PER_QUERY: Final = 500
 DRAIN_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 2.0
 LONGEST_BACKOFF_SECONDS: Final = 5.0
 LOG_SECONDS: Final = 60.0  # between two lines about the same routine
 NOWHERE: Final = Position("?", 0)  # where a page stands that says nothing we know: in an epoch that no inbox has
@@ -102,9 +103,11 @@ class Hub:
 
     async def stop(self) -> None:
         """End the tasks, leave the groups, join the threads and close their connections."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        end = time.monotonic() + STOP_SECONDS
+        while self._tasks and time.monotonic() < end:  # more than once: a library may swallow a cancellation
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.2)
         await self.membership.leave()
         if ringer.hub is self:
             ringer.hub = None

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from django.contrib.auth import get_user_model
 from django.db import router, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Q
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from notifications.items import item, rendered
-from notifications.models import Inbox, Notification, new_epoch
+from notifications.models import Event, Inbox, Notification, new_epoch
 from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
 from notifications.querysets import NotificationQuerySet
-from notifications.rules import registry
 from notifications.signals import inbox_changed, inbox_stepped
+from notifications.visibility import is_restricted, may_see
 
 __all__ = [
     "ACTIONS",
@@ -118,7 +117,10 @@ def read_page(
     show: Show = "active",
     language: str | None = None,
 ) -> Page:
-    """At most `limit` notifications with numbers below `before`, in `language` (else the active one). Two queries."""
+    """At most `limit` notifications with numbers below `before`, in `language` (else the active one).
+
+    Two queries, and one for each event whose kind has `visible_to`.
+    """
     state = states([user_id]).get(str(user_id), State())
     rows = Notification.objects.using(_alias()).of(user_id).filter(number__lte=state.position.top)
     rows = rows.filter(archived_at__isnull=False) if show == "archived" else rows.active()
@@ -129,7 +131,7 @@ def read_page(
     found = list(rows[: limit + 1]) if state.position.top else []
     shown = found[:limit]
     with override(language or get_language()):
-        made = [item(row, rendered(event)) for row, event in _with_events(shown, user_id) if event is not None]
+        made = [item(row, rendered(event)) for row, event in _with_events({user_id: shown})[user_id] if event is not None]
     return Page(
         position=str(state.position),
         top=state.position.top,
@@ -142,7 +144,8 @@ def read_page(
 
 
 def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
-    """What each user's page, standing at a cursor, has missed. The number of queries does not grow with the users.
+    """What each user's page, standing at a cursor, has missed. The number of queries does not grow with the users or their
+    rows, but for one an event whose kind has `visible_to`.
 
     At most `RESET_ROWS` rows a user; where there are more, or the cursor means nothing in the inbox (another epoch, below
     `pruned`, above `top`), a fresh page is called for.
@@ -164,7 +167,11 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     for user_id, cursor in behind.items():
         state, mine = found[str(user_id)], rows[user_id]
         is_whole = len(mine) <= RESET_ROWS and cursor.stamp >= again.get(str(user_id), state).pruned
-        answers[user_id] = Replay(state, _with_events(mine, user_id) if is_whole else None)
+        answers[user_id] = Replay(state, [] if is_whole else None)
+        if not is_whole:
+            del rows[user_id]
+    for user_id, mine in _with_events(rows).items():
+        answers[user_id] = Replay(answers[user_id].state, mine)
     return answers
 
 
@@ -243,16 +250,35 @@ def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> di
     return by_user
 
 
-def _with_events(rows: Iterable[Notification], user_id: Any) -> list[tuple[Row, EventCopy | None]]:
-    users = get_user_model()._default_manager.filter(pk=user_id)
-    return [(row.row(), row.event.copy() if _is_visible(row, users) else None) for row in rows]
+def _with_events(rows: Mapping[Any, Sequence[Notification]]) -> dict[Any, list[tuple[Row, EventCopy | None]]]:
+    """Each user's rows with their events, or None where the user may not see it. One query an event whose kind restricts it."""
+    readers: dict[int, set[Any]] = {}
+    restricted: dict[int, Event] = {}
+    for user_id, mine in rows.items():
+        for row in mine:
+            if row.deleted_at is None and is_restricted(row.event):
+                restricted[row.event_id] = row.event
+                readers.setdefault(row.event_id, set()).add(user_id)
+    allowed = {event_id: _may_see(event, readers[event_id]) for event_id, event in restricted.items()}
+
+    def shown(row: Notification, user_id: Any) -> bool:
+        return row.deleted_at is None and (row.event_id not in allowed or user_id in allowed[row.event_id])
+
+    return {
+        user_id: [(row.row(), row.event.copy() if shown(row, user_id) else None) for row in mine]
+        for user_id, mine in rows.items()
+    }
 
 
-def _is_visible(row: Notification, users: QuerySet[Any]) -> bool:
-    kind = registry.kinds.get(row.event.kind)
-    if row.deleted_at is not None or kind is None or kind.visible_to is None:
-        return row.deleted_at is None
-    return kind.visible_to(users, row.event).exists()
+def _may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:
+    try:
+        return may_see(event, user_ids)
+    except Exception as error:
+        if not transaction.get_connection(_alias()).is_usable():
+            raise
+        # The site's code failed: what it does not allow is not shown, and the page goes on.
+        logger.error("visible_to_failed kind=%s event=%s error=%r", event.kind, event.pk, error)
+        return set()
 
 
 def _outside_transaction(step: Any) -> None:

@@ -103,7 +103,7 @@ class Membership:
         self._echo.clear()
         ring(WakeUp(echo=self._id))
         try:
-            await asyncio.wait_for(self._echo.wait(), LAYER_SECONDS)
+            await _bounded(self._echo.wait())
         except TimeoutError:
             logger.warning("layer_echo_missing users=%s", len(self._users))
             self._must_renew.set()
@@ -159,4 +159,5 @@ class Membership:
 
 
 async def _bounded(call: Awaitable[Any]) -> Any:
-    return await asyncio.wait_for(call, LAYER_SECONDS)
+    async with asyncio.timeout(LAYER_SECONDS):  # not wait_for(): before Python 3.12 it can swallow a cancellation
+        return await call

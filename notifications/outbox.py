@@ -132,7 +132,7 @@ def _each(to: Any) -> Iterable[Any]:
         if not issubclass(to.model, Group):
             raise TypeError(f"a queryset of {to.model.__name__} cannot be notified: users or groups can")
         return to
-    if isinstance(to, Model | str) or not isinstance(to, Iterable):
+    if isinstance(to, Model | str | bytes) or not isinstance(to, Iterable):
         return (to,)
     return to
 
@@ -148,6 +148,8 @@ def _user_id(value: Any) -> Any:
     field = get_user_model()._meta.pk
     try:
         key = field.to_python(value)
+        if key is not None:
+            field.run_validators(key)  # among others the range that the database stores
     except Exception as error:  # its own ValidationError, or anything a custom field raises
         raise ValueError(f"{value!r} is not the id of a user") from error
     if key is None:

@@ -6,12 +6,13 @@ deferred fields, `refresh_from_db()` and two stale copies of one row, and costs 
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
@@ -23,7 +24,8 @@ __all__ = ["start"]
 logger = logging.getLogger(__name__)
 
 OLD = "_notifications_old"  # on the instance, from pre_save to post_save
-CLEARED = "_notifications_cleared"  # on the instance, from pre_clear to post_clear
+SAVES_AT_ONCE = 8  # of one instance, one inside the other
+BEFORE = "_notifications_before"  # on the instance, from a many-to-many field's pre_ signal to its post_ signal
 _logged: dict[tuple[str, str], float] = {}
 
 
@@ -40,6 +42,7 @@ def start() -> None:
 
 def _rules_changed() -> None:
     _rules_of.cache_clear()
+    _watched.cache_clear()
     _many_rules_of.cache_clear()
     for declared in registry.signal_rules:
         declared.signal.connect(_receiver(declared), sender=declared.sender, weak=False, dispatch_uid=id(declared))
@@ -51,8 +54,8 @@ def _rules_of(model: type[Model]) -> tuple[ModelRule, ...]:
 
 
 @cache
-def _watched(model: type[Model], rules: tuple[ModelRule, ...]) -> frozenset[str]:
-    return frozenset(name for rule in rules for name in rule.updated)
+def _watched(model: type[Model]) -> frozenset[str]:
+    return frozenset(name for rule in _rules_of(model) for name in rule.updated)
 
 
 @cache
@@ -66,27 +69,28 @@ def _many_rules_of(through: type[Model]) -> tuple[tuple[ModelRule, str], ...]:
 
 
 def _before_save(sender: Any, instance: Any, raw: bool, using: str, update_fields: Any, **_: Any) -> None:
-    watched = _watched(sender, rules) if (rules := _rules_of(sender)) else frozenset()
-    if update_fields is not None:
-        given = {sender._meta.get_field(name).name for name in update_fields}
-        watched = watched & given
-    if raw or not watched or instance.pk is None or (instance._state.adding and _is_new_key(sender)):
+    watched = _watched(sender)
+    if not watched:
         return
+    if update_fields is not None:
+        watched = watched & {sender._meta.get_field(name).name for name in update_fields}
+    # A stack: a receiver of the site's may save the instance again before ours hears of the first save. What a failed save
+    # leaves lies beneath, and falls out in time.
+    saves = instance.__dict__.setdefault(OLD, deque(maxlen=SAVES_AT_ONCE))
+    saves.append(None)
+    if raw or not watched or instance.pk is None or (instance._state.adding and sender._meta.pk.has_default()):
+        return  # a new instance whose key was made by its default has no row yet
     try:
         with transaction.atomic(using=using):
             names = [sender._meta.get_field(name).attname for name in watched]
-            setattr(instance, OLD, sender._base_manager.using(using).filter(pk=instance.pk).values(*names).first())
+            saves[-1] = sender._base_manager.using(using).filter(pk=instance.pk).values(*names).first()
     except Exception as error:  # noqa: BLE001 - never in the way of the site's save
         _log("old_values", sender.__name__, error)
 
 
-def _is_new_key(model: type[Model]) -> bool:
-    """Whether an unsaved instance's key was made by its default, so that no row can have it yet."""
-    return model._meta.pk.has_default()
-
-
 def _after_save(sender: Any, instance: Any, created: bool, raw: bool, using: str, **_: Any) -> None:
-    old_values = instance.__dict__.pop(OLD, None)
+    saves = instance.__dict__.get(OLD)
+    old_values = saves.pop() if saves else None
     if raw or not (rules := _rules_of(sender)):
         return
     if created:
@@ -136,67 +140,61 @@ def _plain(field: Any, value: Any) -> Any:
 
 
 def _after_delete(sender: Any, instance: Any, using: str, **_: Any) -> None:
-    chosen = [rule for rule in _rules_of(sender) if rule.deleted]
+    chosen = [rule for rule in _rules_of(sender) if rule.deleted and not _has_parent_for(sender, rule)]
     if chosen:
         created = _created(instance)
         _run_all(chosen, Change("deleted", instance, created.new, {}, created.fields), using)
 
 
+def _has_parent_for(model: type[Model], rule: ModelRule) -> bool:
+    """With multi-table inheritance a row is deleted with its parent's, which sends a signal of its own that the rule hears."""
+    parents = model._meta.concrete_model._meta.parents  # type: ignore[union-attr]
+    return any(issubclass(parent, rule.model) for parent, link in parents.items() if link is not None)
+
+
 def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: Any, using: str, **_: Any) -> None:
-    rules = _many_rules_of(sender)
-    if not rules or action in ("pre_add", "pre_remove"):
-        return
-    for rule, name in rules:
+    for rule, name in _many_rules_of(sender):
+        if not reverse and not isinstance(instance, rule.model):
+            continue
+        key = (rule, name)
         try:
             with transaction.atomic(using=using):
-                changes = list(_many_changes(rule, name, instance, action, reverse, pk_set, using))
+                if action.startswith("pre_"):
+                    owners = _owners(rule, name, instance, reverse, pk_set, using)
+                    instance.__dict__.setdefault(BEFORE, {})[key] = (owners, _sets(rule, name, owners, using))
+                    continue
+                owners, before = instance.__dict__.get(BEFORE, {}).pop(key, ({}, {}))
+                after = _sets(rule, name, owners, using)
         except Exception as error:  # noqa: BLE001 - as in _before_save()
             _log("many_to_many", rule.name, error)
             continue
-        for change in changes:
-            _run_all([rule], change, using)
+        for pk, owner in owners.items():
+            if before[pk] != after[pk]:
+                change = Change("m2m", owner, {name: before[pk]}, {name: after[pk]}, frozenset((name,)))
+                _run_all([rule], change, using)
 
 
-def _many_changes(
-    rule: ModelRule, name: str, instance: Any, action: str, reverse: bool, pk_set: Any, using: str
-) -> Iterator[Change]:
-    """One change for every instance of the rule's model whose set moved, whichever side it was moved from."""
-    own: tuple[Any, ...] = () if reverse else (instance,)
-    if not reverse and not isinstance(instance, rule.model):
-        return
-    if action == "pre_clear":
-        if reverse:
-            field = rule.model._meta.get_field(name)
-            own = tuple(rule.model._base_manager.using(using).filter(**{field.name: instance.pk}))
-        setattr(instance, CLEARED, [(each, _related(each, name, using)) for each in own])
-        return
-    if action == "post_clear":
-        for each, before in instance.__dict__.pop(CLEARED, ()):
-            after = _related(each, name, using)
-            if before != after:
-                yield _many_change(each, name, before, after)
-        return
-    if reverse:
-        own = tuple(rule.model._base_manager.using(using).filter(pk__in=pk_set))
-    moved = frozenset((instance.pk,)) if reverse else frozenset(pk_set)
-    for each in own if moved else ():
-        after = _related(each, name, using)
-        before = after - moved if action == "post_add" else after | moved
-        if before != after:
-            yield _many_change(each, name, before, after)
+def _owners(rule: ModelRule, name: str, instance: Any, reverse: bool, pk_set: Any, using: str) -> dict[Any, Any]:
+    """The instances of the rule's model whose set is about to move, whichever side it is moved from."""
+    if not reverse:
+        return {instance.pk: instance}
+    rows = rule.model._base_manager.using(using)
+    return {each.pk: each for each in (rows.filter(**{name: instance.pk}) if pk_set is None else rows.filter(pk__in=pk_set))}
 
 
-def _related(instance: Any, name: str, using: str) -> frozenset[Any]:
-    return frozenset(getattr(instance, name).using(using).order_by().values_list("pk", flat=True))
-
-
-def _many_change(instance: Any, name: str, before: frozenset[Any], after: frozenset[Any]) -> Change:
-    return Change("m2m", instance, {name: before}, {name: after}, frozenset((name,)))
+def _sets(rule: ModelRule, name: str, owners: Iterable[Any], using: str) -> dict[Any, frozenset[Any]]:
+    """The primary keys in each owner's set. One query."""
+    found: dict[Any, set[Any]] = {pk: set() for pk in owners}
+    for pk, other in rule.model._base_manager.using(using).filter(pk__in=found).values_list("pk", name):
+        if other is not None:
+            found[pk].add(other)
+    return {pk: frozenset(others) for pk, others in found.items()}
 
 
 def _receiver(declared: SignalRule) -> Callable[..., None]:
     def receive(sender: Any, **named: Any) -> None:
-        using = named.get("using") or event_alias()
+        using = named.get("using")
+        using = using if using in connections else event_alias()
         _run(declared.name, lambda: declared.function(sender, **named), using)
 
     return receive

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connections, router, transaction
+from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connections, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -21,8 +21,8 @@ from notifications.models import Event, Inbox, Notification, RelayTurn, new_epoc
 from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
-from notifications.rules import registry
 from notifications.signals import inbox_changed, notification_created
+from notifications.visibility import may_see, users
 
 __all__ = ["TRIES", "after_commit", "relay", "sweep"]
 
@@ -99,12 +99,21 @@ def _round(alias: str, failed: set[int], *, is_sweep: bool) -> tuple[bool, bool]
 
 
 def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
-    counted = _count_tries(alias, failed, wide=wide) if is_sweep else []
+    events = _due(alias, failed).filter(wide=wide)
+    counted: list[int] = []
+    if is_sweep:
+        with transaction.atomic(using=alias):
+            if not _take_turn(alias):
+                return Slice(is_mine=False)
+            counted = _count_tries(alias, events, _most(wide=wide))
+        events = events.filter(pk__in=counted)
     try:
-        done = _together_or_each(alias, failed, wide=wide)
+        done = _together_or_each(alias, events, _most(wide=wide))
     except Exception:
-        Event.objects.using(alias).filter(pk__in=counted, tries__gt=0).update(tries=F("tries") - 1)
+        _give_back(alias, counted)
         raise
+    if not done.is_mine:
+        _give_back(alias, counted)
     for event_id, failure in done.failures.items():
         failed.add(event_id)
         _put_off(alias, event_id, failure, is_counted=event_id in counted)
@@ -112,10 +121,29 @@ def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Sli
     return done
 
 
-def _together_or_each(alias: str, failed: set[int], *, wide: bool) -> Slice:
+def _count_tries(alias: str, events: QuerySet[Event], most: int) -> list[int]:
+    """Choose what to attempt and count the try, in a commit before it: an event that kills its relay is set aside in the end.
+
+    What has been tried before is a suspect and attempted alone, so that the innocent are not counted with it.
+    """
+    suspects = events.filter(tries__gt=0).order_by("pk")[:1]
+    ids = [event.pk for event in suspects or _fitting(list(events.order_by("pk")[:most]))]
+    chosen = Event.objects.using(alias).filter(pk__in=ids)
+    chosen.update(tries=F("tries") + 1)
+    spent = list(chosen.filter(tries__gt=TRIES).values_list("pk", flat=True))
+    for event_id in spent:
+        _set_aside(alias, event_id, "its relay ended without a word")
+    return [id for id in ids if id not in spent]
+
+
+def _give_back(alias: str, counted: list[int]) -> None:
+    """These were not tried after all, or failed through no fault of theirs."""
+    if counted:
+        Event.objects.using(alias).filter(pk__in=counted, tries__gt=0).update(tries=F("tries") - 1)
+
+
+def _together_or_each(alias: str, events: QuerySet[Event], most: int) -> Slice:
     """A slice; if it fails through one of its events, each of them on its own, to find out through which."""
-    events = _due(alias, failed).filter(wide=wide)
-    most = _most(wide=wide)
     try:
         return _repeated(alias, events, most)
     except NOT_ITS_FAULT:
@@ -124,7 +152,7 @@ def _together_or_each(alias: str, failed: set[int], *, wide: bool) -> Slice:
         whole = Slice(has_more=True)
         for event_id in list(events.order_by("pk").values_list("pk", flat=True)[:most]):
             try:
-                one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True))
+                one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True), 1)
             except NOT_ITS_FAULT:
                 raise
             except Exception as each:  # noqa: BLE001 - whatever this event's data or the site's code raises
@@ -140,7 +168,7 @@ def _together_or_each(alias: str, failed: set[int], *, wide: bool) -> Slice:
         return whole
 
 
-def _repeated(alias: str, events: QuerySet[Event], most: int = 1) -> Slice:
+def _repeated(alias: str, events: QuerySet[Event], most: int) -> Slice:
     for repeat in range(REPEATS):
         try:
             return _slice(alias, events, most)
@@ -153,9 +181,8 @@ def _repeated(alias: str, events: QuerySet[Event], most: int = 1) -> Slice:
 
 def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     done = Slice()
-    is_nested = connections[alias].in_atomic_block  # in a site's TestCase
     with transaction.atomic(using=alias):
-        if not _take_turn(alias, is_nested=is_nested):
+        if not _take_turn(alias):
             return Slice(is_mine=False)
         candidates = list(events.order_by("pk")[: most + 1])
         chosen = _fitting(candidates[:most])
@@ -168,10 +195,12 @@ def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     return done
 
 
-def _take_turn(alias: str, *, is_nested: bool) -> bool:
+def _take_turn(alias: str) -> bool:
+    """Lock the turn row until the transaction ends. False: another relay has it."""
     connection = connections[alias]
     turns = RelayTurn.objects.using(alias)
-    if connection.vendor == "postgresql" and not is_nested:
+    is_outermost = not connection.savepoint_ids  # else in a site's TestCase
+    if connection.vendor == "postgresql" and is_outermost:
         with connection.cursor() as cursor:
             cursor.execute(POSTGRES_LIMITS)
     if connection.features.has_select_for_update_skip_locked:
@@ -210,33 +239,29 @@ def _fitting(candidates: Sequence[Event]) -> list[Event]:
 
 def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[Event, list[Any]]]:
     """Who of each event's next recipients exists and may see it: the site's word, asked before any inbox is locked."""
-    user_model = get_user_model()
-    users = user_model._base_manager.using(router.db_for_write(user_model))
-    key = user_model._meta.pk
+    key = get_user_model()._meta.pk
     named = {event.pk: [key.to_python(id) for id in _next_users(event)] for event in events}
     wanted = {id for ids in named.values() for id in ids}
-    existing = set(users.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    existing = set(users().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
     result = []
     for event in events:
         ids = [id for id in named[event.pk] if id in existing]
         if event.audience["groups"]:
-            ids += _next_members(event, users, PAIRS - len(named[event.pk]))
+            ids += _next_members(event, PAIRS - len(named[event.pk]))
             done.has_more |= bool(event.pending)
         elif event.wide:
             event.pending = True if event.users_done < len(event.audience["users"]) else None
             done.has_more |= bool(event.pending)
         else:
             event.pending = None
-        kind = registry.kinds.get(event.kind)
-        if kind is not None and kind.visible_to is not None and ids:
-            try:
-                with transaction.atomic(using=alias):
-                    ids = list(kind.visible_to(users.filter(pk__in=ids), event).values_list("pk", flat=True))
-            except Exception as error:
-                if not connections[alias].is_usable():
-                    raise
-                done.failures[event.pk] = error
-                continue
+        try:
+            allowed = may_see(event, ids)
+        except Exception as error:
+            if not connections[alias].is_usable():
+                raise
+            done.failures[event.pk] = error
+            continue
+        ids = [id for id in ids if id in allowed]
         result.append((event, ids))
     return result
 
@@ -249,13 +274,13 @@ def _next_users(event: Event) -> list[Any]:
     return ids
 
 
-def _next_members(event: Event, users: QuerySet[Any], room: int) -> list[Any]:
+def _next_members(event: Event, room: int) -> list[Any]:
     """The next members of the event's groups in order of their ids, without those named one by one; moves `groups_after`."""
     if event.users_done < len(event.audience["users"]) or room <= 0:
         return []
-    members = users.filter(groups__in=event.audience["groups"]).order_by("pk").distinct()
+    members = users().filter(groups__in=event.audience["groups"]).order_by("pk").distinct()
     if event.groups_after:
-        members = members.filter(pk__gt=users.model._meta.pk.to_python(event.groups_after))
+        members = members.filter(pk__gt=members.model._meta.pk.to_python(event.groups_after))
     ids = list(members.values_list("pk", flat=True)[:room])
     if len(ids) < room:
         event.pending = None
@@ -340,18 +365,6 @@ def _record_progress(alias: str, done: Slice) -> None:
     for event in done.events:  # at most one: a wide event has its slice to itself
         if event.pending:
             events.filter(pk=event.pk).update(users_done=event.users_done, groups_after=event.groups_after, tries=0)
-
-
-def _count_tries(alias: str, failed: set[int], *, wide: bool) -> list[int]:
-    """Count a try in a commit of its own, before it: an event that kills its relay is set aside in the end."""
-    due = _due(alias, failed).filter(wide=wide).order_by("pk")
-    ids = [event.pk for event in _fitting(list(due[: _most(wide=wide)]))]
-    events = Event.objects.using(alias).filter(pk__in=ids)
-    events.update(tries=F("tries") + 1)
-    spent = list(events.filter(tries__gt=TRIES).values_list("pk", flat=True))
-    for event_id in spent:
-        _set_aside(alias, event_id, "its relay ended without a word")
-    return [id for id in ids if id not in spent]
 
 
 def _put_off(alias: str, event_id: int, error: Exception, *, is_counted: bool) -> None:

@@ -151,7 +151,8 @@ class Ringer:
     async def _send(self, layer: Any, batch: list[WakeUp]) -> None:
         try:
             for name, blob in messages(batch):
-                await asyncio.wait_for(layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob}), SEND_SECONDS)
+                async with asyncio.timeout(SEND_SECONDS):
+                    await layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob})
             self._failures = 0
         except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
             self._failures += 1

@@ -278,6 +278,10 @@ def rule(
     many = frozenset(m2m)
     for name in watched - concrete:
         raise ImproperlyConfigured(f"rule on {model.__name__}: it has no column field {name!r} to watch")
+    if many and model._meta.abstract:
+        raise ImproperlyConfigured(
+            f"rule on {model.__name__}: it is abstract; name the model that owns {', '.join(sorted(many))}"
+        )
     for name in many:
         _check_many_to_many(model, name)
     if not (created or watched or deleted or many):

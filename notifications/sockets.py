@@ -87,13 +87,14 @@ class Socket:
 def _resumed(started: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
     """Go on with a coroutine that was begun by hand and yielded `waits_for`."""
     while True:
+        raised: BaseException | None
         try:
             value = yield waits_for
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - handed to the coroutine that waits
-            resume, argument = started.throw, error
+            raised, value = error, None
         else:
-            resume, argument = started.send, value
+            raised = None
         try:
-            waits_for = resume(argument)
+            waits_for = started.send(value) if raised is None else started.throw(raised)
         except StopIteration:
             return

@@ -15,11 +15,13 @@ export function place(
   /** @type {{top: number, bottom: number, left: number, right: number}} */ button,
   /** @type {{width: number, height: number}} */ view,
 ) {
-  const isLow = button.top > view.height * 0.6;
+  const below = view.height - button.bottom;
+  const isLow = button.top > below;
   const isLeft = (button.left + button.right) / 2 < view.width / 2;
   return {
     top: isLow ? "auto" : `${button.bottom}px`,
     bottom: isLow ? `${view.height - button.top}px` : "auto",
+    room: `${Math.max(button.top, below)}px`,
     left: isLeft ? `${Math.max(0, button.left)}px` : "auto",
     right: isLeft ? "auto" : `${Math.max(0, view.width - button.right)}px`,
   };
