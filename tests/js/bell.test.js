@@ -11,7 +11,7 @@ test("the badge is exact up to 99", () => {
 });
 
 test("the panel opens towards the room that there is", () => {
-  assert.deepEqual(place(button(1100, 10), view), { top: "50px", bottom: "auto", left: "auto", right: "60px" });
-  assert.deepEqual(place(button(20, 10), view), { top: "50px", bottom: "auto", left: "20px", right: "auto" });
-  assert.deepEqual(place(button(20, 700), view), { top: "auto", bottom: "100px", left: "20px", right: "auto" });
+  assert.deepEqual(place(button(1100, 10), view), { top: "50px", bottom: "auto", room: "750px", left: "auto", right: "60px" });
+  assert.deepEqual(place(button(20, 10), view), { top: "50px", bottom: "auto", room: "750px", left: "20px", right: "auto" });
+  assert.deepEqual(place(button(20, 700), view), { top: "auto", bottom: "100px", room: "700px", left: "20px", right: "auto" });
 });
