@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import Signal
@@ -582,7 +582,7 @@ async def asend(signal: Signal, **named: Any) -> None:
     from asgiref.sync import sync_to_async
 
     await signal.asend(sender=None, **named)
-    await sync_to_async(connection.close)()
+    await sync_to_async(connections.close_all)()
 
 
 def test_a_rule_may_listen_to_one_sender_only(rang, mina, titles):

@@ -1,0 +1,728 @@
+"""From committed events to numbered notifications: none lost, none twice, in order, whoever relays and whatever fails."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import OperationalError, close_old_connections, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from notifications import Kind, inbox_changed, notification_created, notify
+from notifications import relay as relay_module
+from notifications.inbox import Cursor, read_page, replay
+from notifications.models import Event, Inbox, Notification, RelayTurn
+from notifications.outbox import NARROW
+from notifications.protocol import WakeUp
+from notifications.relay import PAIRS, RETRY_SECONDS, TRIES, relay, sweep
+from notifications.signals import event_committed
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def held(transactional_db) -> Iterator[None]:
+    """Events stay pending until the test relays them."""
+    event_committed.disconnect(dispatch_uid="notifications.relay")
+    try:
+        yield
+    finally:
+        event_committed.connect(relay_module.after_commit, dispatch_uid="notifications.relay")
+
+
+@pytest.fixture
+def other_session(postgres_only) -> Iterator[Any]:
+    """A second connection to the test database, beside Django's."""
+    settings = connection.settings_dict
+    with psycopg.connect(
+        host=settings["HOST"],
+        port=settings["PORT"],
+        user=settings["USER"],
+        password=settings["PASSWORD"],
+        dbname=settings["NAME"],
+    ) as session:
+        yield session
+
+
+def numbers(user: Any) -> list[int]:
+    return list(Notification.objects.filter(recipient=user).order_by("number").values_list("number", flat=True))
+
+
+def assert_sound() -> None:
+    """Every inbox's numbers are 1 to top without a gap, its counts are those of its rows, and events keep their order in it."""
+    for inbox in Inbox.objects.all():
+        rows = list(Notification.objects.filter(recipient_id=inbox.pk).order_by("number"))
+        assert [row.number for row in rows] == list(range(1, inbox.top + 1))
+        assert [row.stamp for row in rows] == [row.number for row in rows]
+        assert (inbox.unread, inbox.unseen) == (len(rows), len(rows))
+        narrow = [row.event_id for row in rows if not row.event.wide]
+        assert narrow == sorted(narrow)
+        assert len({row.event_id for row in rows}) == len(rows)
+
+
+def due_now() -> None:
+    """The time of every retry has come."""
+    Event.objects.filter(retry_at__isnull=False).update(retry_at=timezone.now() - timedelta(seconds=1))
+
+
+# numbers
+
+
+def test_each_inbox_counts_its_own_steps_from_one_without_a_gap(mina, omar):
+    for to in ([mina], [mina, omar], [omar], [mina], [mina, omar]):
+        notify("plain", to=to, title="t")
+    assert numbers(mina) == [1, 2, 3, 4]
+    assert numbers(omar) == [1, 2, 3]
+    assert_sound()
+
+
+def test_one_writers_events_keep_the_order_of_their_commits(mina, titles, held):
+    for number in range(30):
+        notify("plain", to=mina, title=str(number))
+    relay()
+    assert titles(mina) == [str(number) for number in range(30)]
+
+
+def test_an_event_is_relayed_once_however_often_it_is_looked_at(mina):
+    notify("plain", to=mina, title="t")
+    for _ in range(3):
+        relay()
+        sweep()
+    assert numbers(mina) == [1]
+    assert not Event.objects.due().exists()
+
+
+def test_a_rollback_of_the_relay_leaves_no_hole(mina, held, monkeypatch):
+    notify("plain", to=mina, title="t")
+    record = relay_module._record_progress
+
+    def fail(*arguments: Any) -> None:
+        record(*arguments)
+        raise OperationalError("the connection is gone")
+
+    monkeypatch.setattr(relay_module, "_record_progress", fail)
+    with pytest.raises(OperationalError):
+        relay()
+    assert (numbers(mina), Inbox.objects.count(), Event.objects.due().count()) == ([], 0, 1)
+    monkeypatch.undo()
+    relay()
+    assert numbers(mina) == [1]
+    assert_sound()
+
+
+def test_a_new_inbox_has_an_epoch_of_its_own(mina, omar):
+    notify("plain", to=[mina, omar], title="t")
+    epochs = set(Inbox.objects.values_list("epoch", flat=True))
+    assert len(epochs) == 2
+    notify("plain", to=[mina, omar], title="t")
+    assert set(Inbox.objects.values_list("epoch", flat=True)) == epochs
+
+
+# recipients
+
+
+def test_a_recipient_who_vanished_is_dropped_and_the_others_are_served(mina, omar, held):
+    notify("plain", to=[mina, omar], title="t")
+    gone = mina.pk
+    mina.delete()
+    relay()
+    assert set(Notification.objects.values_list("recipient_id", flat=True)) == {omar.pk}
+    assert not Inbox.objects.filter(pk=gone).exists()
+    assert not Event.objects.due().exists()
+
+
+def test_a_group_that_vanished_reaches_nobody_and_ends(mina, crew, held):
+    crew.user_set.add(mina)
+    notify("plain", to=crew, title="t")
+    crew.delete()
+    relay()
+    assert not Notification.objects.exists()
+    assert not Event.objects.due().exists()
+
+
+def test_the_members_are_those_of_the_time_of_the_relay(mina, omar, crew, held):
+    crew.user_set.add(mina)
+    notify("plain", to=crew, title="t")
+    crew.user_set.set([omar])
+    relay()
+    assert list(Notification.objects.values_list("recipient_id", flat=True)) == [omar.pk]
+
+
+def test_deleting_a_user_takes_the_inbox_along_and_nobody_elses(mina, omar):
+    notify("plain", to=[mina, omar], title="t")
+    pk = mina.pk
+    with transaction.atomic():
+        mina.delete()
+        assert Inbox.objects.filter(pk=pk).exists()
+    assert not Inbox.objects.filter(pk=pk).exists()
+    assert list(Notification.objects.values_list("recipient_id", flat=True)) == [omar.pk]
+
+
+def test_a_deletion_that_rolls_back_takes_nothing_along(mina):
+    notify("plain", to=mina, title="t")
+    with transaction.atomic():
+        User.objects.get(pk=mina.pk).delete()
+        transaction.set_rollback(True)
+    assert numbers(mina) == [1]
+
+
+# wide events
+
+
+@pytest.fixture
+def attempts(monkeypatch) -> list[tuple[bool, int]]:
+    """Each committed slice: whether it was a wide event's, and how many pairs it held."""
+    seen: list[tuple[bool, int]] = []
+    tell = relay_module._tell
+
+    def remember(done: Any) -> None:
+        if done.events:
+            seen.append((done.events[0].wide, sum(map(len, done.recipients.values()))))
+        tell(done)
+
+    monkeypatch.setattr(relay_module, "_tell", remember)
+    return seen
+
+
+def test_ten_thousand_recipients_are_served_in_slices(people, attempts):
+    users = people(10_000)
+    event = notify("plain", to=users, title="t")
+    assert event is not None
+    assert attempts == []  # the premise: it waits for the relay
+    relay()
+    assert Notification.objects.filter(event=event).count() == 10_000
+    assert attempts == [(True, PAIRS)] * (10_000 // PAIRS)
+    assert not Event.objects.due().exists()
+    assert set(Inbox.objects.values_list("top", flat=True)) == {1}
+
+
+@pytest.mark.parametrize("count", [PAIRS - 1, PAIRS, PAIRS + 1, 1200])
+def test_a_group_is_served_member_by_member_in_slices(people, crew, attempts, count):
+    users = people(count + 3)
+    crew.user_set.add(*users[:count])
+    event = notify("plain", to=crew, title="t")
+    relay()
+    reached = set(Notification.objects.filter(event=event).values_list("recipient_id", flat=True))
+    assert reached == {user.pk for user in users[:count]}
+    assert all(pairs <= PAIRS for _, pairs in attempts)
+    assert not Event.objects.due().exists()
+
+
+@pytest.mark.parametrize("named", [1, PAIRS - 10, PAIRS, PAIRS + 10])
+def test_people_named_one_by_one_and_as_members_of_overlapping_groups_are_served_once(people, crew, named):
+    users = people(1200)
+    other = Group.objects.create(name="other")
+    crew.user_set.add(*users[:700])
+    other.user_set.add(*users[500:1100])
+    notify("plain", to=[crew, other, *users[-named:]], title="t")
+    relay()
+    expected = {user.pk for user in users[: max(1100, 0)]} | {user.pk for user in users[-named:]}
+    assert sorted(Notification.objects.values_list("recipient_id", flat=True)) == sorted(expected)
+    assert_sound()
+
+
+def test_a_wide_event_alternates_with_narrow_ones(people, mina, attempts, titles, held, monkeypatch):
+    users = people(3 * PAIRS)
+    notify("plain", to=users, title="wide")
+    later = iter(range(2))
+    step = relay_module._slice
+
+    def busy_site(*arguments: Any) -> Any:
+        for number in later:
+            notify("plain", to=mina, title=f"narrow {number}")
+            break
+        return step(*arguments)
+
+    monkeypatch.setattr(relay_module, "_slice", busy_site)
+    notify("plain", to=mina, title="narrow")
+    relay()
+    assert [wide for wide, _ in attempts] == [False, True, False, True, True]
+    assert titles(mina) == ["narrow", "narrow 0", "narrow 1"]
+
+
+def test_what_was_relayed_of_a_wide_event_before_a_crash_is_not_relayed_again(people, crew, held, monkeypatch):
+    users = people(2 * PAIRS + 7)
+    crew.user_set.add(*users)
+    notify("plain", to=[*users[: PAIRS + 3], crew], title="t")
+    step, done = relay_module._slice, []
+
+    def killed(*arguments: Any) -> Any:
+        if len(done) >= 3:  # a narrow look, a wide slice, a narrow look
+            raise SystemExit
+        done.append(step(*arguments))
+        return done[-1]
+
+    monkeypatch.setattr(relay_module, "_slice", killed)
+    with pytest.raises(SystemExit):
+        relay()
+    assert Notification.objects.count() == PAIRS
+    monkeypatch.undo()
+    sweep()
+    assert Notification.objects.count() == len(users)
+    assert_sound()
+
+
+# cost
+
+
+def statements(count: int, users: list[User]) -> int:
+    event = Event.objects.create(kind="plain", content={"severity": "info", "title": "t"}, audience=audience(users[:count]))
+    with CaptureQueriesContext(connection) as captured:
+        relay()
+    assert Notification.objects.filter(event=event).count() == count
+    return len(captured)
+
+
+def audience(users: list[User]) -> dict[str, list[int]]:
+    return {"users": [user.pk for user in users], "groups": []}
+
+
+def test_the_number_of_statements_does_not_grow_with_the_recipients(people, held):
+    users = people(500)
+    relay()  # makes the turn row
+    one, hundred, many = (statements(count, users) for count in (1, 100, 500))
+    assert one == hundred
+    # Django splits an insert on SQLite into batches of 999 parameters; 500 of 6 columns are four
+    assert many - one <= (4 if connection.vendor == "sqlite" else 0)
+
+
+def test_nor_with_the_events_of_one_slice(mina, held):
+    relay()
+
+    def cost(events: int) -> int:
+        for _ in range(events):
+            notify("plain", to=mina, title="t")
+        with CaptureQueriesContext(connection) as captured:
+            relay()
+        return len(captured)
+
+    assert cost(1) == cost(60)
+    assert_sound()
+
+
+# who may see it
+
+
+def test_only_those_who_may_see_it_are_notified(people, held):
+    users = people(4)
+    User.objects.filter(pk__in=[users[1].pk, users[2].pk]).update(is_staff=True)
+    notify("staff.only", to=users, title="t")
+    relay()
+    assert set(Notification.objects.values_list("recipient_id", flat=True)) == {users[1].pk, users[2].pk}
+
+
+def test_who_may_see_it_is_asked_of_a_groups_members_too(people, crew, held):
+    users = people(PAIRS + 5)
+    crew.user_set.add(*users)
+    User.objects.filter(pk=users[-1].pk).update(is_staff=True)
+    notify("staff.only", to=crew, title="t")
+    relay()
+    assert list(Notification.objects.values_list("recipient_id", flat=True)) == [users[-1].pk]
+
+
+def test_a_visible_to_that_names_a_user_twice_notifies_once(mina, own_rules):
+    Kind("crews", visible_to=lambda users, event: users.filter(groups__name__in=["a", "b"]))
+    mina.groups.add(Group.objects.create(name="a"), Group.objects.create(name="b"))
+    notify("crews", to=mina, title="t")
+    assert numbers(mina) == [1]
+
+
+def test_a_visible_to_that_forgets_its_argument_adds_nobody(mina, omar, own_rules):
+    Kind("everybody", visible_to=lambda users, event: User.objects.all())
+    notify("everybody", to=mina, title="t")
+    assert list(Notification.objects.values_list("recipient_id", flat=True)) == [mina.pk]
+
+
+def test_a_kind_that_nobody_declares_any_more_is_relayed_all_the_same(mina, own_rules, held):
+    """Its code is gone in this release; the event was committed before."""
+    Event.objects.create(kind="gone", content={"severity": "info", "title": "t"}, audience=audience([mina]))
+    relay()
+    assert numbers(mina) == [1]
+    assert [item.title for item in read_page(mina.pk).items] == ["t"]
+
+
+# events that fail
+
+
+@pytest.fixture
+def failing(own_rules) -> Callable[[], Any]:
+    """A kind `failing` whose `visible_to` raises what is set."""
+
+    class Site:
+        error: BaseException | None = RuntimeError("the site's own")
+        asked = 0
+
+    def visible_to(users: Any, event: Event) -> Any:
+        Site.asked += 1
+        if Site.error is not None:
+            raise Site.error
+        return users
+
+    Kind("failing", visible_to=visible_to)
+    return Site  # type: ignore[return-value]
+
+
+def test_an_event_that_fails_blocks_nobody_is_retried_later_and_later_and_set_aside(mina, failing, held, titles, errors):
+    first = notify("failing", to=mina, title="failing")
+    notify("plain", to=mina, title="sound")
+    waits = []
+    for number in range(1, TRIES + 1):
+        assert failing.asked == number - 1
+        (relay if number % 2 else sweep)()
+        assert failing.asked == number
+        event = Event.objects.get(pk=first.pk)
+        assert event.tries == number
+        if number < TRIES:
+            assert event.pending
+            assert event.retry_at is not None
+            waits.append((event.retry_at - timezone.now()).total_seconds())
+            assert event.error == 'RuntimeError("the site\'s own")'
+            relay()
+            sweep()
+            assert failing.asked == number, "tried before its time"
+            due_now()
+    assert titles(mina) == ["sound"]
+    assert waits == pytest.approx([RETRY_SECONDS * 2**number for number in range(TRIES - 1)], abs=4)
+    assert event.set_aside_at is not None
+    assert event.pending is None
+    assert list(Event.objects.set_aside()) == [event]
+    assert sum("event_set_aside" in line for line in errors()) == 1
+    due_now()
+    relay()
+    sweep()
+    assert failing.asked == TRIES
+
+
+def test_an_event_that_heals_is_delivered(mina, failing, held, titles):
+    notify("failing", to=mina, title="t")
+    relay()
+    assert titles(mina) == []
+    failing.error = None
+    due_now()
+    relay()
+    assert titles(mina) == ["t"]
+    assert_sound()
+
+
+def test_a_wide_event_that_fails_blocks_nobody_either(people, mina, failing, held, titles):
+    users = people(NARROW + 1)
+    wide = notify("failing", to=users, title="failing")
+    notify("plain", to=users, title="wide")
+    notify("plain", to=mina, title="narrow")
+    relay()
+    assert titles(mina) == ["narrow"]
+    assert titles(users[0]) == ["wide"]
+    assert wide is not None
+    assert Event.objects.get(pk=wide.pk).tries == 1
+
+
+def test_a_broken_row_is_found_among_its_neighbours(mina, omar, held, titles):
+    notify("plain", to=mina, title="before")
+    Event.objects.create(kind="plain", content={"severity": "info", "title": "t"}, audience={"users": ["x"], "groups": []})
+    notify("plain", to=[mina, omar], title="after")
+    relay()
+    assert titles(mina) == ["before", "after"]
+    assert titles(omar) == ["after"]
+    assert Event.objects.due().count() == 0
+    assert Event.objects.get(pending=True).tries == 1
+    assert_sound()
+
+
+def test_a_database_that_is_away_counts_for_no_events_try(mina, held, monkeypatch):
+    notify("plain", to=mina, title="t")
+
+    def away(*_: Any) -> None:
+        raise OperationalError("server closed the connection")
+
+    monkeypatch.setattr(relay_module, "_fan_out", away)
+    for _ in range(TRIES + 2):
+        for look in (relay, sweep):
+            with pytest.raises(OperationalError):
+                look()
+    assert Event.objects.get().tries == 0
+    monkeypatch.undo()
+    relay()
+    assert numbers(mina) == [1]
+
+
+def test_an_event_that_kills_its_relay_is_set_aside_in_the_end_and_its_neighbours_are_not(mina, failing, held, titles, errors):
+    """Its try is counted in a commit of its own before the attempt, so that no death of a process hides it."""
+    notify("plain", to=mina, title="before")
+    killer = notify("failing", to=mina, title="killer")
+    notify("plain", to=mina, title="after")
+    failing.error = SystemExit()
+    deaths = 0
+    for _ in range(4 * TRIES):
+        try:
+            sweep()
+        except SystemExit:
+            deaths += 1
+            assert Event.objects.get(pk=killer.pk).tries == deaths
+    assert deaths == TRIES
+    assert titles(mina) == ["before", "after"]
+    assert list(Event.objects.set_aside()) == [Event.objects.get(pk=killer.pk)]
+    assert not Event.objects.due().exists()
+
+
+def test_a_relay_that_waits_for_anothers_turn_counts_nothing(mina, held, other_session):
+    relay()
+    notify("plain", to=mina, title="t")
+    assert other_session.execute(f"SELECT 1 FROM {RelayTurn._meta.db_table} FOR UPDATE").fetchall()
+    for _ in range(TRIES + 2):
+        sweep()
+    event = Event.objects.get()
+    assert (event.tries, event.pending, event.set_aside_at, numbers(mina)) == (0, True, None, [])
+    other_session.rollback()
+    sweep()
+    assert numbers(mina) == [1]
+
+
+def test_who_fails_to_get_the_turn_leaves_at_once(mina, held, other_session):
+    relay()
+    notify("plain", to=mina, title="t")
+    other_session.execute(f"SELECT 1 FROM {RelayTurn._meta.db_table} FOR UPDATE")
+    relay()  # would hang, or end in a timeout
+    assert numbers(mina) == []
+
+
+def test_the_turn_row_that_somebody_removed_is_made_again(mina):
+    RelayTurn.objects.all().delete()
+    notify("plain", to=mina, title="t")
+    assert numbers(mina) == [1]
+    assert RelayTurn.objects.count() == 1
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_a_transaction_that_lost_a_deadlock_or_serialization_is_repeated(mina, held, monkeypatch, sqlstate):
+    notify("plain", to=mina, title="t")
+    step, losses = relay_module._slice, iter(range(relay_module.REPEATS - 1))
+
+    def lose(*arguments: Any) -> Any:
+        for _ in losses:
+            error = OperationalError("lost")
+            error.__cause__ = type("Cause", (Exception,), {"sqlstate": sqlstate})()
+            raise error
+        return step(*arguments)
+
+    monkeypatch.setattr(relay_module, "_slice", lose)
+    monkeypatch.setattr(relay_module.time, "sleep", lambda seconds: None)
+    relay()
+    assert numbers(mina) == [1]
+
+
+def test_a_real_deadlock_with_the_sites_own_statement_is_survived(mina, omar, held, other_session):
+    first, second = sorted((mina.pk, omar.pk))
+    notify("plain", to=[first, second], title="first")
+    relay()
+    notify("plain", to=[first, second], title="second")
+    lock = f"SELECT 1 FROM {Inbox._meta.db_table} WHERE user_id = %s FOR UPDATE"
+    other_session.execute("SET deadlock_timeout = '60s'")  # so that the relay's side is the one that notices
+    other_session.execute(lock, [second])
+    thread = in_thread(relay)
+    while not waiting_for_locks():
+        thread.join(0.01)
+        assert thread.is_alive()
+    other_session.execute(lock, [first])
+    other_session.rollback()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert numbers(mina) == numbers(omar) == [1, 2]
+    assert_sound()
+
+
+def waiting_for_locks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+        return int(cursor.fetchone()[0])
+
+
+def in_thread(work: Callable[[], Any], failures: list[BaseException] | None = None) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            if failures is None:
+                raise
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+# relays at the same time
+
+
+@pytest.mark.parametrize("looks", [relay, sweep])
+def test_relays_at_the_same_time_never_lose_double_or_reorder(people, titles, held, looks):
+    users = people(8)
+    for number in range(120):
+        notify("plain", to=users[number % 8 :], title=str(number))
+    failures: list[BaseException] = []
+    start = threading.Barrier(3)
+
+    def work() -> None:
+        start.wait(30)
+        looks()
+
+    for thread in [in_thread(work, failures) for _ in range(3)]:
+        thread.join(60)
+    looks()
+    assert failures == []
+    assert not Event.objects.due().exists()
+    assert [len(numbers(user)) for user in users] == [sum(number % 8 <= at for number in range(120)) for at in range(8)]
+    assert titles(users[0]) == [str(number) for number in range(0, 120, 8)]
+    assert_sound()
+    assert not Event.objects.set_aside().exists()
+
+
+def test_writers_at_the_same_time_each_keep_their_order(people):
+    users = people(3)
+    failures: list[BaseException] = []
+
+    def write(name: str) -> Callable[[], None]:
+        def work() -> None:
+            for number in range(25):
+                notify("plain", to=users, title=f"{name} {number}")
+
+        return work
+
+    for thread in [in_thread(write(name), failures) for name in "abc"]:
+        thread.join(90)
+    sweep()
+    assert failures == []
+    assert_sound()
+    for user in users:
+        rows = Notification.objects.filter(recipient=user).order_by("number").select_related("event")
+        titles = [row.event.content["title"].split() for row in rows]
+        assert len(titles) == 75
+        for name in "abc":
+            assert [int(number) for who, number in titles if who == name] == list(range(25))
+
+
+# telling
+
+
+def test_the_hubs_are_told_of_each_step_with_its_event_once(people, rung, held):
+    users = people(3)
+    for number in range(2):
+        notify("plain", to=users, title=str(number))
+    relay()
+    (wake_up,) = rung
+    assert isinstance(wake_up, WakeUp)
+    assert sorted(step.user for step in wake_up.steps) == sorted(str(user.pk) for user in users)
+    assert {(step.base, step.top, step.unread, step.unseen) for step in wake_up.steps} == {(0, 2, 2, 2)}
+    assert [event.content["title"] for event in wake_up.events.values()] == ["0", "1"]
+    assert {row.event for step in wake_up.steps for row in step.rows or ()} == set(wake_up.events)
+
+
+def test_nothing_is_told_of_a_relay_that_rolled_back(mina, rung, held, monkeypatch):
+    notify("plain", to=mina, title="t")
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(relay_module, "_record_progress", fail)
+    with pytest.raises(OperationalError):
+        relay()
+    assert rung == []
+
+
+def test_a_wide_event_without_a_hub_only_rings_that_something_is_pending(people, rung):
+    notify("plain", to=people(NARROW + 1), title="t")
+    assert rung == [WakeUp(pending=True)]
+    assert not Notification.objects.exists()
+
+
+def test_the_sites_signals_tell_what_happened_and_cannot_break_the_relay(mina, omar, errors):
+    created: list[tuple[str, list[int]]] = []
+    changed: list[tuple[Any, int, int]] = []
+
+    def on_created(event: Event, recipient_ids: list[int], **_: Any) -> None:
+        created.append((event.content["title"], sorted(recipient_ids)))
+        raise RuntimeError("the site's own")
+
+    def on_changed(user_id: Any, unread: int, unseen: int, **_: Any) -> None:
+        changed.append((user_id, unread, unseen))
+        raise RuntimeError("the site's own")
+
+    notification_created.connect(on_created)
+    inbox_changed.connect(on_changed)
+    try:
+        notify("plain", to=[mina, omar], title="t")
+        notify("plain", to=mina, title="u")
+    finally:
+        notification_created.disconnect(on_created)
+        inbox_changed.disconnect(on_changed)
+    assert created == [("t", sorted([mina.pk, omar.pk])), ("u", [mina.pk])]
+    assert sorted(changed) == sorted([(mina.pk, 1, 1), (omar.pk, 1, 1), (mina.pk, 2, 2)])
+    assert len(errors()) == 5
+    assert numbers(mina) == [1, 2]
+
+
+# what may be seen later
+
+
+def test_who_may_see_it_is_asked_again_when_it_is_read_and_replayed(mina, omar):
+    User.objects.filter(pk=mina.pk).update(is_staff=True)
+    notify("staff.only", to=mina, title="secret")
+    notify("plain", to=mina, title="plain")
+    assert [item.title for item in read_page(mina.pk).items] == ["plain", "secret"]
+    User.objects.filter(pk=mina.pk).update(is_staff=False)
+    page = read_page(mina.pk)
+    assert [item.title for item in page.items] == ["plain"]
+    rows = replay({mina.pk: Cursor("", 0)})[mina.pk].rows
+    assert rows is not None
+    assert [copy and copy.content["title"] for _, copy in rows] == [None, "plain"]
+
+
+def test_a_visible_to_that_forgets_its_argument_shows_nothing_to_others(mina, omar, own_rules):
+    Kind("omars", visible_to=lambda users, event: User.objects.filter(username="omar"))
+    Event.objects.create(pk=77, kind="omars", content={"severity": "info", "title": "secret"}, audience={}, pending=None)
+    notify("plain", to=mina, title="plain")
+    Notification.objects.filter(recipient=mina).update(event_id=77)
+    assert read_page(mina.pk).items == []
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+def test_a_visible_to_that_raises_at_reading_hides_its_event_and_breaks_no_page(mina, omar, failing, is_atomic):
+    failing.error = None
+    notify("failing", to=[mina, omar], title="hidden")
+    notify("plain", to=[mina, omar], title="shown")
+    failing.error = RuntimeError("the site's own")
+    with transaction.atomic() if is_atomic else connection.wrap_database_errors:
+        assert [item.title for item in read_page(mina.pk).items] == ["shown"]
+        answers = replay({mina.pk: Cursor("", 0), omar.pk: Cursor("", 0)})
+        for user in (mina, omar):
+            rows = answers[user.pk].rows
+            assert rows is not None
+            assert [copy and copy.content["title"] for _, copy in rows] == [None, "shown"]
+
+
+def test_a_query_that_fails_in_visible_to_does_not_poison_the_pages_transaction(mina, own_rules):
+    is_broken = []
+
+    def visible_to(users: Any, event: Event) -> Any:
+        return users.extra(where=["no_such_column = 1"]) if is_broken else users
+
+    Kind("broken", visible_to=visible_to)
+    notify("broken", to=mina, title="hidden")
+    notify("plain", to=mina, title="shown")
+    is_broken.append(True)
+    with transaction.atomic():
+        assert [item.title for item in read_page(mina.pk).items] == ["shown"]
+        assert User.objects.filter(pk=mina.pk).exists()
+
+
+def test_this_threads_connection_is_its_own():
+    """The premise of the tests with threads."""
+    seen: list[Any] = []
+    in_thread(lambda: seen.append(connections["default"])).join()
+    close_old_connections()
+    assert seen[0] is not connections["default"]
