@@ -47,7 +47,7 @@ def check_settings(**_: Any) -> Iterable[CheckMessage]:
             )
         elif isinstance(value, int | float) and value <= 0:
             yield Error(f"{name} is {value!r}.", hint="It must be greater than zero.", id="live_notifications.E002")
-    prefix = app_settings.GROUP_PREFIX
+    prefix: object = app_settings.GROUP_PREFIX
     if isinstance(prefix, str) and not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", prefix):
         yield Error(
             f"NOTIFICATIONS_GROUP_PREFIX is {prefix!r}.",

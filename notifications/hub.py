@@ -11,6 +11,7 @@ import random
 import secrets
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Final
 from weakref import WeakKeyDictionary
@@ -41,6 +42,7 @@ UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other process
 USERS_PER_QUERY: Final = 500
 DRAIN_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 10.0  # for which a session check is remembered: longer than any handshake
 LONGEST_BACKOFF_SECONDS: Final = 5.0
 LOG_SECONDS: Final = 60.0  # between two lines about the same routine
 NOWHERE: Final = Position("?", 0)  # where a page stands that says nothing we know: in an epoch that no inbox has
@@ -63,6 +65,7 @@ class Hub:
         self._identities = Gathered(self.authenticator, authenticate)
         self._behind: set[Socket] = set()
         self._is_behind = asyncio.Event()
+        self._checks: deque[tuple[float, SessionCheck]] = deque()
         self._is_relay_queued = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -124,6 +127,9 @@ class Hub:
             self.sockets[user] = set()
             self.membership.change(user)
         self.sockets[user].add(socket)
+        for _, check in tuple(self._checks):
+            if check.user == user:  # heard while this socket's handshake was under way
+                self._check_sessions(check if check.session else SessionCheck(user, ask=True))
 
     def remove(self, socket: Socket) -> None:
         user = socket.identity.user
@@ -163,7 +169,10 @@ class Hub:
                 if socket.is_listening:
                     self._offer(socket, step, letters)
         for check in wake_up.sessions:
+            self._checks.append((time.monotonic(), check))
             self._check_sessions(check)
+        while self._checks and time.monotonic() - self._checks[0][0] > CHECK_SECONDS:
+            self._checks.popleft()
         if wake_up.pending:
             self.relay_soon()
 

@@ -162,17 +162,15 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
             answers[user_id] = Replay(state, [])
         else:
             behind[user_id] = cursor
-    rows = _rows_after(behind, found)
+    missed = _rows_after(behind, found)
     again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
     for user_id, cursor in behind.items():
-        state, mine = found[str(user_id)], rows[user_id]
-        is_whole = len(mine) <= RESET_ROWS and cursor.stamp >= again.get(str(user_id), state).pruned
-        answers[user_id] = Replay(state, [] if is_whole else None)
-        if not is_whole:
-            del rows[user_id]
-    for user_id, mine in _with_events(rows).items():
-        answers[user_id] = Replay(answers[user_id].state, mine)
-    return answers
+        state = found[str(user_id)]
+        if len(missed[user_id]) > RESET_ROWS or cursor.stamp < again.get(str(user_id), state).pruned:
+            answers[user_id] = Replay(state, None)
+            del missed[user_id]
+    rows = _with_events(missed)
+    return answers | {user_id: Replay(found[str(user_id)], rows[user_id]) for user_id in missed}
 
 
 def mark(user_id: Any, action: Action, *, ids: Collection[int] | None = None, upto: int | None = None) -> None:

@@ -81,12 +81,15 @@ class Membership:
         if user is None:
             self._has_changed.clear()
             return
+        channel = self._channel
         if user in self._users and user not in self._joined:
-            await _bounded(self.layer.group_add(user_group(user), self._channel))
+            await _bounded(self.layer.group_add(user_group(user), channel))
+            if channel != self._channel:  # a new one meanwhile: this user is still to be joined there
+                return
             self._joined.add(user)
             self._on_joined(user)
         elif user not in self._users and user in self._joined:
-            await _bounded(self.layer.group_discard(user_group(user), self._channel))
+            await _bounded(self.layer.group_discard(user_group(user), channel))
             self._joined.discard(user)
         if (user in self._users) == (user in self._joined):
             self._changed.pop(user, None)
@@ -120,8 +123,11 @@ class Membership:
             logger.info("layer_not_left error=%r", error)
 
     async def _enter(self) -> None:
-        if not self._channel or self._must_renew.is_set():
+        if self._must_renew.is_set():
             self._must_renew.clear()
+            await self.leave()  # else messages would come twice, and a layer that believes to be subscribed would not do it anew
+            self._channel = ""
+        if not self._channel:
             channel = await _bounded(self.layer.new_channel("notifications"))
             await _bounded(self.layer.group_add(group(HUBS), channel))
             self._channel = channel

@@ -11,6 +11,7 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
+from django.core.exceptions import ValidationError
 from django.db import router, transaction
 from django.db.models import Model, QuerySet
 from django.utils.functional import Promise
@@ -109,29 +110,24 @@ def _audience(to: Any) -> tuple[list[Any], list[Any]]:
     """User ids and group ids as JSON values, each once, in a stable order."""
     users: dict[Any, None] = {}
     groups: dict[Any, None] = {}
-    user_model = get_user_model()
-    if isinstance(to, QuerySet) and issubclass(to.model, user_model):
-        users.update(dict.fromkeys(map(_user_id, to.values_list("pk", flat=True)[: RECIPIENTS + 1])))
-    else:
-        for each in _each(to):
-            if isinstance(each, Group):
-                groups[_saved(each)] = None
-            elif isinstance(each, user_model | AbstractBaseUser):
-                users[_user_id(_saved(each))] = None
-            elif isinstance(each, Model) or each is None or isinstance(each, bool | bytes | float):
-                raise TypeError(f"{each!r} cannot be notified: name users, their ids, groups, or a queryset of users")
-            else:
-                users[_user_id(each)] = None
-    if len(users) > RECIPIENTS:
-        raise ValueError(f"more than {RECIPIENTS} recipients: name a group instead")
+    for each in _each(to):
+        if isinstance(each, Group):
+            groups[_saved(each)] = None
+        else:
+            users[_user_id(each)] = None
+        if len(users) > RECIPIENTS:
+            raise ValueError(f"more than {RECIPIENTS} recipients: name a group instead")
+    if users and all(isinstance(key, int) for key in users):
+        for key in (min(users), max(users)):
+            _check_stored(key)
     return list(users), list(groups)
 
 
 def _each(to: Any) -> Iterable[Any]:
-    if isinstance(to, QuerySet):
-        if not issubclass(to.model, Group):
-            raise TypeError(f"a queryset of {to.model.__name__} cannot be notified: users or groups can")
-        return to
+    if isinstance(to, QuerySet) and issubclass(to.model, get_user_model()):
+        return to.values_list("pk", flat=True)[: RECIPIENTS + 1]
+    if isinstance(to, QuerySet) and not issubclass(to.model, Group):
+        raise TypeError(f"a queryset of {to.model.__name__} cannot be notified: users or groups can")
     if isinstance(to, Model | str | bytes) or not isinstance(to, Iterable):
         return (to,)
     return to
@@ -143,18 +139,30 @@ def _saved(instance: Model) -> Any:
     return instance.pk
 
 
-def _user_id(value: Any) -> Any:
-    """A user's primary key as a JSON value. Raises `ValueError` for what is none."""
-    field = get_user_model()._meta.pk
+def _user_id(each: Any) -> Any:
+    """The primary key of a user, or of whom it names, as a JSON value. Raises `TypeError` or `ValueError` for what is none."""
+    if isinstance(each, get_user_model() | AbstractBaseUser):
+        each = _saved(each)
+    if type(each) is int:
+        return each
+    if isinstance(each, Model | bool | bytes | float) or each is None:
+        raise TypeError(f"{each!r} cannot be notified: name users, their ids, groups, or a queryset of users")
     try:
-        key = field.to_python(value)
-        if key is not None:
-            field.run_validators(key)  # among others the range that the database stores
+        key = _key_field().to_python(each)
     except Exception as error:  # its own ValidationError, or anything a custom field raises
-        raise ValueError(f"{value!r} is not the id of a user") from error
-    if key is None:
-        raise TypeError("None cannot be notified")
+        raise ValueError(f"{each!r} is not the id of a user") from error
     return key if isinstance(key, int) else str(key)
+
+
+def _check_stored(key: int) -> None:
+    try:
+        _key_field().run_validators(key)  # among others the range that the database stores
+    except ValidationError as error:
+        raise ValueError(f"{key!r} is not the id of a user") from error
+
+
+def _key_field() -> Any:
+    return get_user_model()._meta.pk
 
 
 def _content(draft: Draft) -> dict[str, Any]:

@@ -106,8 +106,8 @@ def _after_save(sender: Any, instance: Any, created: bool, raw: bool, using: str
     for rule in rules:
         fields = rule.updated & new.keys()
         if fields:
-            part = [{name: values[name] for name in fields} for values in (old, new)]
-            _run_all([rule], Change("updated", instance, *part, frozenset(fields)), using)
+            before, after = ({name: values[name] for name in fields} for values in (old, new))
+            _run_all([rule], Change("updated", instance, before, after, frozenset(fields)), using)
 
 
 def _created(instance: Any) -> Change:
@@ -193,8 +193,8 @@ def _sets(rule: ModelRule, name: str, owners: Iterable[Any], using: str) -> dict
 
 def _receiver(declared: SignalRule) -> Callable[..., None]:
     def receive(sender: Any, **named: Any) -> None:
-        using = named.get("using")
-        using = using if using in connections else event_alias()
+        given = named.get("using")
+        using = given if given in list(connections) else event_alias()
         _run(declared.name, lambda: declared.function(sender, **named), using)
 
     return receive

@@ -339,7 +339,7 @@ def _advance(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str
 
 
 def _column(name: str) -> str:
-    return Inbox._meta.get_field(name).get_attname_column()[1]  # type: ignore[union-attr,no-any-return]
+    return str(Inbox._meta.get_field(name).get_attname_column()[1])  # type: ignore[union-attr]
 
 
 def _advance_by_orm(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:

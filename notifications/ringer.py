@@ -181,8 +181,8 @@ def messages(batch: Iterable[WakeUp]) -> Iterator[tuple[str, bytes]]:
     """A batch of wake-ups as few sealed messages, each with the group it goes to. A user's contiguous steps join."""
     batch = list(batch)
     sessions = [check for wake_up in batch for check in wake_up.sessions]
-    for check in sessions:
-        yield user_group(check.user), sealed(WakeUp(sessions=[check]))
+    if sessions:  # to all hubs: a handshake under way has not joined its user's group yet
+        yield group(HUBS), sealed(WakeUp(sessions=sessions))
     for echo in {wake_up.echo for wake_up in batch if wake_up.echo}:
         yield group(HUBS), sealed(WakeUp(echo=echo))
     if any(wake_up.pending for wake_up in batch):

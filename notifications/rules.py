@@ -131,7 +131,7 @@ class Kind:
     visible_to: "Callable[[QuerySet[Any], Event], QuerySet[Any]] | None" = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not KIND_NAME.fullmatch(self.name) or len(self.name) > 100:
+        if not KIND_NAME.fullmatch(str(self.name)) or len(self.name) > 100:
             raise ImproperlyConfigured(f"Kind {self.name!r}: a name is lower-case words joined by dots, at most 100 characters")
         if self.severity not in SEVERITIES:
             raise ImproperlyConfigured(f"Kind {self.name}: severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
@@ -269,7 +269,7 @@ def rule(
     `updated`: names of fields, or True for any. `m2m`: names of many-to-many fields. The rule holds for subclasses of `model`
     too. Raises `ImproperlyConfigured` where the declaration stands: no such field, nothing to listen to, no plain function.
     """
-    if not (isinstance(model, type) and issubclass(model, Model)):
+    if not _is_model(model):
         raise ImproperlyConfigured(f"rule: {model!r} is not a model class")
     if isinstance(updated, str) or isinstance(m2m, str):
         raise ImproperlyConfigured(f'rule on {model.__name__}: name fields in a set, as {{"status"}}, not in a string')
@@ -310,6 +310,10 @@ def signal_rule(signal: Signal, *, sender: Any = None) -> Callable[[Function], F
         return function
 
     return declare
+
+
+def _is_model(thing: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Model)
 
 
 def _check_function(function: Any) -> None:

@@ -24,6 +24,7 @@ from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.http import is_same_domain
 
 from notifications.inbox import forget
 from notifications.protocol import SessionCheck, WakeUp
@@ -81,21 +82,15 @@ def is_own_origin(scope: Mapping[str, Any]) -> bool:
     if len(origins) != 1:
         return False
     try:
-        origin = urlsplit(origins[0].decode("ascii"))
-        if (
-            not (origin.scheme and origin.hostname)
-            or origin.username is not None
-            or origin.path
-            or origin.query
-            or origin.fragment
-        ):
+        text = origins[0].decode("ascii").lower()
+        origin = urlsplit(text)
+        if not origin.hostname or origin.username is not None or text != f"{origin.scheme}://{origin.netloc}":
             return False
         own = _request(scope)
         host = own.get_host()
         scheme = _scheme(scope, own)
     except (ValueError, UnicodeError, DisallowedHost):
         return False
-    text = f"{origin.scheme}://{origin.netloc}".lower()
     if scheme is None:
         demands_tls = settings.SECURE_SSL_REDIRECT or settings.SESSION_COOKIE_SECURE
         schemes: tuple[str, ...] = ("https",) if demands_tls else ("https", "http")
@@ -117,6 +112,8 @@ def _request(scope: Mapping[str, Any]) -> HttpRequest:
     """As much of a request as Django's host and scheme rules look at."""
     request = HttpRequest()
     for name, value in scope["headers"]:
+        if b"_" in name:  # as Django's own handler: it would pass for the header with hyphens
+            continue
         key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
         request.META[key] = value.decode("latin-1")
     server = scope.get("server") or ("unknown", 0)
@@ -143,7 +140,8 @@ def _without_default_port(origin: str) -> str:
 def _is_trusted(origin: str, trusted: str) -> bool:
     scheme, _, host = trusted.partition("://")
     if host.startswith("*."):
-        return origin.startswith(f"{scheme}://") and origin.partition("://")[2].endswith(host[1:])
+        own_scheme, _, own_host = origin.partition("://")
+        return own_scheme == scheme and is_same_domain(own_host, host[1:])
     return _without_default_port(origin) == _without_default_port(trusted)
 
 
