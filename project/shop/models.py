@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
@@ -115,8 +116,8 @@ class Order(models.Model):
         return FIRST_NUMBER + int(self.pk)
 
     @property
-    def total(self) -> object:
-        return sum(line.total for line in self.lines.all())
+    def total(self) -> Decimal:
+        return sum((line.total for line in self.lines.all()), Decimal())
 
     @property
     def is_open(self) -> bool:
@@ -173,7 +174,7 @@ class OrderLine(models.Model):
         return f"{self.quantity} × {self.bell}"
 
     @property
-    def total(self) -> object:
+    def total(self) -> Decimal:
         return self.price * self.quantity
 
 

@@ -17,6 +17,7 @@ def test_a_status_changed_on_a_page_rings_the_customers_bell_without_reload(pers
     mina.expect_unseen(1)
     expect(mina.toasts).to_have_count(1)
     expect(mina.toasts).to_contain_text("Order 1044 is on its way")
+    expect(mina.toasts).not_to_contain_text("away")  # she is here
     expect(mina.page.locator(".route-now")).to_have_text("On its way")  # the page itself follows
     assert mina.has_stayed
     noor.expect_unseen(0)

@@ -61,6 +61,25 @@ def test_the_door_without_a_password_exists_in_the_demo_only(person, demo):
         assert "/as/" not in welcome.text()
 
 
+def test_only_the_workshop_moves_orders(person, demo):
+    mina = person().sign_in("mina", "/orders/1044/")
+    mina.page.evaluate("""() => { document.querySelector('.write').action = '/orders/1044/status/' }""")
+    mina.page.get_by_role("button", name="Send", exact=True).evaluate(
+        "button => { button.name = 'status'; button.value = 'shipped' }"
+    )
+    mina.page.get_by_label("Write to everybody in this order").fill("on its way, please")
+    mina.page.get_by_role("button", name="Send", exact=True).click()
+    expect(mina.page.get_by_role("heading", name="This door stays shut")).to_be_visible()
+    assert demo.run("print(halcyon.status)").strip() == "casting"
+
+
+def test_an_order_of_others_looks_like_one_that_does_not_exist(person):
+    mina = person().sign_in("mina")
+    for number in (1043, 9999):
+        assert mina.page.goto(f"{mina.base}/orders/{number}/").status == 404
+        expect(mina.page.get_by_role("heading", name="Nothing rings here")).to_be_visible()
+
+
 ANYBODYS = ["/", "/bells/", "/login/", "/as/mina/", "/as/noor/", "/nothing/here/"]
 MINAS = ["/", "/bells/", "/orders/", "/orders/1044/", "/notifications/", "/notifications/?show=unread", "/as/noor/"]
 NOORS = ["/orders/", "/orders/1043/", "/admin/", "/admin/shop/order/", "/admin/shop/order/4/change/", "/admin/shop/bell/add/"]
