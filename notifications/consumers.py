@@ -153,7 +153,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         socket.last_heard = time.monotonic()
         if text is None:
             self._refuse("binary", f"{SUBPROTOCOL} speaks text frames")
-        elif len(text) > COMMAND_BYTES:
+        elif len(text) > COMMAND_BYTES or len(text.encode(errors="replace")) > COMMAND_BYTES:
             self._refuse("too_large", f"a command has at most {COMMAND_BYTES} bytes")
         else:
             self._obey(socket, text)

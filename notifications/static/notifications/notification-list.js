@@ -39,7 +39,7 @@ export function emphasised(/** @type {string} */ text, /** @type {string[]} */ n
 /** "5 min ago" in the language's own words. */
 export function age(/** @type {number} */ milliseconds, /** @type {string | undefined} */ language) {
   const words = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-  const minutes = Math.floor(Math.max(0, milliseconds) / 60_000);
+  const minutes = Math.floor(milliseconds / 60_000);
   if (minutes < 1) return words.format(0, "second");
   if (minutes < 60) return words.format(-minutes, "minute");
   if (minutes < 1440) return words.format(-Math.floor(minutes / 60), "hour");
