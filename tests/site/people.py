@@ -3,24 +3,29 @@
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from notifications import notify
+from notifications.models import Event
+from notifications.relay import relay
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
-def tell_all(user: Any, titles: Iterable[str]) -> None:
-    """All in one transaction, so one relay for them."""
-    with transaction.atomic():
-        for title in titles:
-            notify("plain", to=user, title=title)
+def tell_all(user: Any, titles: Sequence[str]) -> None:
+    """One in the usual way; many committed together and relayed at once, which takes less time."""
+    if len(titles) == 1:
+        notify("plain", to=user, title=titles[0])
+        return
+    audience = {"users": [user.pk], "groups": []}
+    contents = [{"severity": "info", "title": title} for title in titles]
+    Event.objects.bulk_create(Event(kind="plain", content=content, audience=audience) for content in contents)
+    relay()
 
 
 async def tell(user: Any, *titles: str) -> None:
