@@ -42,10 +42,9 @@ POSTGRES_LIMITS: Final = (
 
 @dataclass
 class Slice:
-    """One transaction's work. `is_mine` False: another relay has the turn. `has_more`: it stopped short."""
+    """One transaction's work. `is_mine` False: another relay has the turn."""
 
     is_mine: bool = True
-    has_more: bool = False
     events: list[Event] = field(default_factory=list)
     recipients: dict[int, list[Any]] = field(default_factory=dict)  # event id: user ids that it reaches
     failures: dict[int, Exception] = field(default_factory=dict)
@@ -71,31 +70,16 @@ def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
     """
     alias = using or event_alias()
     failed: set[int] = set()
-    while True:
-        is_mine, has_more = _round(alias, failed, is_sweep=is_sweep)
-        if not is_mine:
-            return
-        # The turn has been let go; who came meanwhile left because of it. So look once more.
-        if not has_more and not _due(alias, failed).exists():
-            return
+    # Each look follows on letting the turn go: who came meanwhile has left, because of it.
+    while widths := set(_due(alias, failed).values_list("wide", flat=True).distinct()):
+        for wide in sorted(widths):
+            if not _attempt(alias, failed, wide=wide, is_sweep=is_sweep).is_mine:
+                return
 
 
 def sweep() -> None:
     """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`."""
-    alias = event_alias()
-    if _due(alias, ()).exists():
-        relay(alias, is_sweep=True)
-
-
-def _round(alias: str, failed: set[int], *, is_sweep: bool) -> tuple[bool, bool]:
-    """A slice of narrow events, then a slice of the oldest wide one."""
-    has_more = False
-    for wide in (False, True):
-        done = _attempt(alias, failed, wide=wide, is_sweep=is_sweep)
-        if not done.is_mine:
-            return False, False
-        has_more |= done.has_more
-    return True, has_more
+    relay(is_sweep=True)
 
 
 def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
@@ -149,7 +133,7 @@ def _together_or_each(alias: str, events: QuerySet[Event], most: int) -> Slice:
     except NOT_ITS_FAULT:
         raise
     except Exception as error:
-        whole = Slice(has_more=True)
+        whole = Slice()
         for event_id in list(events.order_by("pk").values_list("pk", flat=True)[:most]):
             try:
                 one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True), 1)
@@ -184,9 +168,7 @@ def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     with transaction.atomic(using=alias):
         if not _take_turn(alias):
             return Slice(is_mine=False)
-        candidates = list(events.order_by("pk")[: most + 1])
-        chosen = _fitting(candidates[:most])
-        done.has_more = len(chosen) < len(candidates)
+        chosen = _fitting(list(events.order_by("pk")[:most]))
         for event, user_ids in _recipients(alias, chosen, done):
             done.events.append(event)
             done.recipients[event.pk] = user_ids
@@ -248,10 +230,8 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
         ids = [id for id in named[event.pk] if id in existing]
         if event.audience["groups"]:
             ids += _next_members(event, PAIRS - len(named[event.pk]))
-            done.has_more |= bool(event.pending)
         elif event.wide:
             event.pending = True if event.users_done < len(event.audience["users"]) else None
-            done.has_more |= bool(event.pending)
         else:
             event.pending = None
         try:

@@ -255,7 +255,7 @@ def test_what_was_relayed_of_a_wide_event_before_a_crash_is_not_relayed_again(pe
     step, done = relay_module._slice, []
 
     def killed(*arguments: Any) -> Any:
-        if len(done) >= 3:  # a narrow look, a wide slice, a narrow look
+        if done:  # in its second slice
             raise SystemExit
         done.append(step(*arguments))
         return done[-1]
@@ -287,7 +287,7 @@ def audience(users: list[User]) -> dict[str, list[int]]:
 
 def test_the_number_of_statements_does_not_grow_with_the_recipients(people, held):
     users = people(500)
-    relay()  # makes the turn row
+    RelayTurn.objects.get_or_create(pk=1)
     one, hundred, many = (statements(count, users) for count in (1, 100, 500))
     assert one == hundred
     # Django splits an insert on SQLite into batches of 999 parameters; 500 of 6 columns are four
@@ -295,7 +295,7 @@ def test_the_number_of_statements_does_not_grow_with_the_recipients(people, held
 
 
 def test_nor_with_the_events_of_one_slice(mina, held):
-    relay()
+    RelayTurn.objects.get_or_create(pk=1)
 
     def cost(events: int) -> int:
         for _ in range(events):
