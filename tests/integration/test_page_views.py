@@ -163,6 +163,7 @@ NONSENSE = [
     {"read": "٣"},
     {"read": "9" * 17},
     {"read": "9007199254740992"},
+    {"read": "9" * 5000},
     {"read": "1", "archive": "1"},
     {"read": "1", "read_upto": "1"},
     {"read_upto": ["1", "2"]},
@@ -172,7 +173,7 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("form", NONSENSE, ids=str)
+@pytest.mark.parametrize("form", NONSENSE, ids=lambda form: str(form)[:40])
 def test_a_nonsense_form_is_400_and_changes_nothing(client, mina, form):
     tell(mina, "a")
     client.force_login(mina)

@@ -23,6 +23,7 @@ test("only links that lead somewhere harmless survive", () => {
 test("names are emphasised where they stand, as text", () => {
   const parts = emphasised("<b>Ann</b> commented on Order 7", ["<b>Ann</b>", "Order 7"]);
   assert.deepEqual(parts.map(({ text, isName }) => (isName ? `[${text}]` : text)), ["[<b>Ann</b>]", " commented on ", "[Order 7]"]);
+  assert.deepEqual(emphasised("Order 7 Ltd paid", ["Order 7 Ltd", "Order 7"]).map(({ text }) => text), ["Order 7 Ltd", " paid"]);
   assert.deepEqual(emphasised("Paid", ["Ann", ""]), [{ text: "Paid", isName: false }]);
   assert.deepEqual(emphasised("", ["Ann"]), []);
 });

@@ -133,6 +133,8 @@ test("a heartbeat is answered at once; one that stands elsewhere makes the page 
   const { scene } = settled();
   scene.socket.say({ type: "heartbeat", position: "e.4" });
   assert.equal(scene.socket.said("heartbeat").length, 1);
+  scene.clock.pass(5000);
+  assert.equal(scene.socket.said("hello").length, 0);
   scene.socket.say({ type: "heartbeat", position: "e.5" });
   scene.socket.say(delta("e.4", "e.5"));
   scene.clock.pass(5000);
@@ -185,7 +187,7 @@ test("a command that neither way takes is reported, not lost in silence", async 
   const { of, scene } = stream();
   command({ type: "read", ids: [7] });
   await tick();
-  scene.answer = { ok: true, redirected: true };
+  scene.answer = { ok: true, redirected: true, json: async () => ({ position: "e.9", items: [] }) };
   command({ type: "read", ids: [8] });
   await tick();
   assert.deepEqual(of("failed").map(({ ids }) => ids), [[7], [8]]);
