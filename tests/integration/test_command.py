@@ -41,7 +41,7 @@ def naps(monkeypatch) -> list[float]:
         if len(slept) == 3:
             raise Stopped
 
-    monkeypatch.setattr(command.time, "sleep", nap)
+    monkeypatch.setattr(f"{command.__name__}.time.sleep", nap)
     return slept
 
 
@@ -70,7 +70,7 @@ def test_it_goes_on_looking_until_it_is_stopped(mina, titles, monkeypatch):
             raise Stopped
         notify("plain", to=mina, title=str(len(slept)))
 
-    monkeypatch.setattr(command.time, "sleep", nap)
+    monkeypatch.setattr(f"{command.__name__}.time.sleep", nap)
     with pytest.raises(Stopped):
         call_command("relay_notifications", "--interval", "2.5")
     assert titles(mina) == ["1", "2"]

@@ -486,7 +486,7 @@ def test_an_event_that_kills_its_relay_is_set_aside_in_the_end_and_its_neighbour
 
 
 def test_a_relay_that_waits_for_anothers_turn_counts_nothing(mina, held, other_session):
-    relay()
+    RelayTurn.objects.get_or_create(pk=1)
     notify("plain", to=mina, title="t")
     assert other_session.execute(f"SELECT 1 FROM {RelayTurn._meta.db_table} FOR UPDATE").fetchall()
     for _ in range(TRIES + 2):
@@ -499,7 +499,7 @@ def test_a_relay_that_waits_for_anothers_turn_counts_nothing(mina, held, other_s
 
 
 def test_who_fails_to_get_the_turn_leaves_at_once(mina, held, other_session):
-    relay()
+    RelayTurn.objects.get_or_create(pk=1)
     notify("plain", to=mina, title="t")
     other_session.execute(f"SELECT 1 FROM {RelayTurn._meta.db_table} FOR UPDATE")
     relay()  # would hang, or end in a timeout
