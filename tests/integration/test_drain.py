@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 STOP_SECONDS = 6.0
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing", "a page was served", "a socket closed"])
+@pytest.mark.parametrize("meanwhile", ["a page was served", "a socket closed"])
 async def test_daphne_says_goodbye_with_a_time_to_come_back(start_site, mina, teo, mina_session, teo_session, meanwhile):
     with start_site() as site:
         async with Page(site, mina_session) as page, Page(site, teo_session) as other:
@@ -68,6 +68,7 @@ async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(star
             while time.monotonic() < end:
                 await tell(mina, f"n{count}")
                 count += 1
+                await asyncio.sleep(0.02)
 
         await tell_more(0.5)
         if way == "kill":
@@ -76,7 +77,8 @@ async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(star
         while not starting.done():
             await tell_more(0.1)
         await starting
-        await page.until_closed()
+        code = await page.until_closed()
+        assert way == "kill" or code == 4012
         for _ in range(100):
             try:
                 await page.connect()
@@ -92,7 +94,7 @@ async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(star
 async def test_a_server_whose_socket_has_just_closed_stops_as_well(start_site, mina_session):
     """Leaving a group is under way when the hub ends its tasks."""
     with start_site() as site:
-        for _ in range(3):
+        for _ in range(2):
             page = Page(site, mina_session)
             await page.connect()
             await page.until(lambda page: page.position)
