@@ -159,7 +159,7 @@ def _read(request: HttpRequest) -> Listing:
         with transaction.atomic(using=alias) if transaction.get_connection(alias).in_atomic_block else nullcontext():
             return Listing(read_page(request.user.pk))
     except (OperationalError, ProgrammingError) as error:
-        logger.error("inbox_unreadable error=%s hint=has_migrate_been_run", str(error).strip())
+        logger.error("inbox_unreadable error=%s hint=has_migrate_been_run", str(error).partition("\n")[0])
         return Listing(NOTHING)
 
 

@@ -12,10 +12,11 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.template import Context, RequestContext, Template
 from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 from django.utils import timezone
 
 from notifications import notify, views
-from notifications.inbox import read_page
+from notifications.inbox import mark, read_page
 from notifications.models import Inbox, Notification
 from notifications.templatetags import notifications as tags
 from tests.integration.page_reader import read, rows, titles
@@ -165,6 +166,11 @@ def test_a_row_tells_its_age_state_and_severity_in_words(mina):
     assert time.attributes["datetime"] == Notification.objects.get().event.created_at.isoformat()
     assert "hidden" not in row.one(data_level="warning").attributes
     assert row.one(data_part="unread").text == "Unread"
+    assert "hidden" not in row.one(data_part="unread").attributes
+    mark(mina.pk, "read", upto=1)
+    row = rows(read(render("{% notification_list %}", mina)))[0]
+    assert "hidden" in row.one(data_part="unread").attributes
+    assert "data-unread" not in row.attributes
 
 
 def test_names_in_a_title_are_emphasised_as_text(mina):
@@ -196,12 +202,14 @@ def test_a_hostile_link_is_dropped_though_it_was_stored(mina, url):
 
 def test_a_forged_script_prefix_makes_no_link_of_ours_hostile(signed_in, mina):
     """Daphne sets the prefix from a request header."""
-    answer = signed_in.get("/", SCRIPT_NAME="javascript:alert(1)//")
-    page = read(answer)
-    for each in page.all():
-        for name in ("href", "action", "src", "url", "post-to"):
-            value = each.attributes.get(name)
-            assert not (value or "").lower().startswith("javascript:"), (each.name, name)
+    set_script_prefix("javascript:alert(1)//")
+    try:
+        pages = [read(signed_in.get(path)) for path in ("/", "/notifications/")]
+        assert reverse("live_notifications:mark").startswith("javascript:"), "the premise"
+    finally:
+        clear_script_prefix()
+    addresses = [value for page in pages for each in page.all() for value in each.attributes.values()]
+    assert not [value for value in addresses if (value or "").startswith("javascript:")]
 
 
 def test_the_strictest_policy_has_nothing_to_forbid(signed_in, mina):
@@ -236,6 +244,7 @@ def test_without_our_tables_the_sites_page_stands_with_an_empty_bell(signed_in, 
     (line,) = [record for record in caplog.records if record.name.startswith("notifications")]
     assert "migrate" in line.getMessage()
     assert line.exc_info is None
+    assert "\n" not in line.getMessage()
 
 
 def test_without_our_tables_the_sites_transaction_goes_on(mina, not_migrated):
