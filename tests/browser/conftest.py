@@ -37,43 +37,43 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return {**browser_type_launch_args, "executable_path": str(chromium), "args": [*quiet, *sandbox]}
 
 
-def manage(database: Path, *words: str) -> str:
+def manage(database_url: str, *words: str, redis_url: str = "") -> str:
     """Runs `manage.py` in a process of its own, as somebody at a shell would. Its output."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words], cwd=ROOT, env=environment(database), capture_output=True, text=True, check=False
-    )
+    env = os.environ | environment(database_url, redis_url)
+    done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"manage.py {' '.join(words)}: {done.stderr}")
     return done.stdout
 
 
-def environment(database: Path) -> dict[str, str]:
-    ours = {"DATABASE_URL": f"sqlite:///{database}", "DEMO": "1", "DEBUG": "0", "DJANGO_SETTINGS_MODULE": "project.settings"}
-    return {name: value for name, value in os.environ.items() if name not in {"REDIS_URL", "ALLOWED_HOSTS"}} | ours
+def environment(database_url: str, redis_url: str = "") -> dict[str, str]:
+    """What the demo reads of it, whatever this shell has set."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DEMO": "1",
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": "",
+    }
 
 
 @pytest.fixture(scope="session")
 def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's database as `make demo` leaves it; each test works on a copy."""
     database = tmp_path_factory.mktemp("demo") / "seeded.sqlite3"
-    manage(database, "migrate", "--verbosity", "0")
-    manage(database, "seed_demo")
-    manage(
-        database,
-        "shell",
-        "--no-imports",
-        "-c",
-        "from django.db import connection as c; c.cursor().execute('PRAGMA wal_checkpoint(TRUNCATE)')",
-    )
-    return database
+    manage(f"sqlite:///{database}", "migrate", "--verbosity", "0")
+    manage(f"sqlite:///{database}", "seed_demo")
+    return database  # one file: the last connection that closes takes the write-ahead log in
 
 
 class Demo:
-    """A running demo shop: its server process and its database."""
+    """A running demo shop: a server process, its database and, where several share one, its Redis."""
 
-    def __init__(self, server: AsgiProcess, database: Path) -> None:
+    def __init__(self, server: AsgiProcess, database_url: str, redis_url: str = "") -> None:
         self.server = server
-        self.database = database
+        self.database_url = database_url
+        self.redis_url = redis_url
 
     @property
     def url(self) -> str:
@@ -87,22 +87,16 @@ class Demo:
             "mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))\n"
             "halcyon = Order.objects.numbered(1044).get()\n"
         )
-        return manage(self.database, "shell", "--no-imports", "-c", head + code)
+        return manage(self.database_url, "shell", "--no-imports", "-c", head + code, redis_url=self.redis_url)
 
 
 @pytest.fixture
 def demo(seeded_database: Path, tmp_path: Path) -> Iterator[Demo]:
     database = tmp_path / "demo.sqlite3"
     shutil.copy(seeded_database, database)
-    ours = {
-        "DATABASE_URL": f"sqlite:///{database}",
-        "REDIS_URL": "",
-        "DEMO": "1",
-        "DEBUG": "0",
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-    }
-    with daphne_process(ours, application=APPLICATION) as server:
-        yield Demo(server, database)
+    url = f"sqlite:///{database}"
+    with daphne_process(environment(url), application=APPLICATION) as server:
+        yield Demo(server, url)
 
 
 class Window:
@@ -204,12 +198,12 @@ People = Callable[..., Person]
 
 @pytest.fixture
 def person(browser: Browser, demo: Demo, faults: list[str]) -> Iterator[People]:
-    """`person()` is somebody with a browser of their own; keyword arguments are Playwright's for a context."""
+    """`person()` is somebody with a browser of their own; `at` another server. Further arguments are Playwright's of a context."""
     with contextlib.ExitStack() as stack:
 
-        def make(**options: Any) -> Person:
+        def make(at: str = demo.url, **options: Any) -> Person:
             context = browser.new_context(locale="en-GB", reduced_motion="reduce", **options)
             stack.callback(context.close)
-            return Person(context, demo.url, faults)
+            return Person(context, at, faults)
 
         yield make

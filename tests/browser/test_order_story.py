@@ -1,8 +1,14 @@
 """The order story: somebody acts in one browser, the people concerned know in theirs."""
 
+import contextlib
 import re
 
+import pytest
 from playwright.sync_api import expect
+
+from tests.browser.conftest import APPLICATION, environment, manage
+from tests.conftest import not_run
+from tests.servers import Missing, daphne_process, postgres_server
 
 
 def test_a_status_changed_on_a_page_rings_the_customers_bell_without_reload(person):
@@ -86,3 +92,38 @@ def test_the_readers_language_counts_not_the_writers(person, demo):
     german.listening()
     demo.run("halcyon.move_to('shipped', by=noor)")
     expect(german.toasts).to_contain_text("Bestellung 1044 ist unterwegs")
+
+
+@pytest.fixture
+def two_processes(postgres_cluster_url, redis_url):
+    """The demo as a real site runs it: two server processes on one PostgreSQL and one Redis."""
+    manage(postgres_cluster_url, "migrate", "--verbosity", "0")
+    manage(postgres_cluster_url, "seed_demo")
+    ours = environment(postgres_cluster_url, redis_url)
+    with daphne_process(ours, application=APPLICATION) as one, daphne_process(ours, application=APPLICATION) as two:
+        yield one, two
+
+
+@pytest.fixture
+def postgres_cluster_url():
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres_server())
+        except Missing as missing:
+            not_run(missing)
+        yield server.url
+
+
+def test_two_processes_on_postgresql_and_redis_tell_the_same_story(person, two_processes):
+    one, two = two_processes
+    mina = person(at=one.url).sign_in("mina", "/orders/1044/").listening()
+    mina.stay()
+    noor = person(at=two.url).sign_in("noor").listening()
+    noor.page.get_by_role("button", name="Send it off, Order 1044").click()
+    mina.expect_unseen(1)
+    expect(mina.toasts).to_contain_text("Order 1044 is on its way")
+
+    mina.page.get_by_label("Write to everybody in this order").fill("Thank you")
+    mina.page.get_by_role("button", name="Send", exact=True).click()
+    noor.expect_unseen(1)
+    expect(noor.toasts).to_contain_text("Thank you")

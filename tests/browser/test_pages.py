@@ -47,7 +47,7 @@ def test_the_door_without_a_password_exists_in_the_demo_only(person, demo):
     visitor = person()
     assert visitor.context.request.get(f"{demo.url}/as/noor/").status == 200
     real = {
-        "DATABASE_URL": f"sqlite:///{demo.database}",
+        "DATABASE_URL": demo.database_url,
         "DJANGO_SETTINGS_MODULE": "project.settings",
         "DEMO": "0",
         "DEBUG": "1",
