@@ -34,7 +34,9 @@ _HOMES = {"anotify": "outbox", "notify": "outbox"} | dict.fromkeys(
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'rules')}"), name)
+if not TYPE_CHECKING:  # a type checker shall see a misspelt name
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'rules')}"), name)

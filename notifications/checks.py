@@ -13,6 +13,7 @@ from django.urls import NoReverseMatch, reverse
 
 from notifications.conf import PREFIX, app_settings, defaults
 from notifications.outbox import event_alias
+from notifications.relay import disturbs_writers
 from notifications.rules import registry
 
 __all__ = ["register_all"]
@@ -23,7 +24,7 @@ def register_all() -> None:
     register(check_names)
     register(check_layer)
     register(check_urls, Tags.urls)
-    register(check_databases, Tags.database)
+    register(check_databases)
     register(check_rules)
 
 
@@ -112,17 +113,14 @@ def check_urls(**_: Any) -> Iterable[CheckMessage]:
         )
 
 
-def check_databases(databases: Any = None, **_: Any) -> Iterable[CheckMessage]:
-    alias = event_alias()
-    if alias in (databases or ()):
-        connection = connections[alias]
-        if connection.vendor == "sqlite" and getattr(connection, "transaction_mode", None) != "IMMEDIATE":
-            yield Warning(
-                "SQLite opens transactions that read first and then fail to write (“database is locked”).",
-                hint='Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, '
-                '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"} to DATABASES.',
-                id="live_notifications.W005",
-            )
+def check_databases(**_: Any) -> Iterable[CheckMessage]:
+    if disturbs_writers(event_alias()):
+        yield Warning(
+            "SQLite opens transactions that read first and then fail to write (“database is locked”).",
+            hint='Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+            '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"} to DATABASES.',
+            id="live_notifications.W005",
+        )
 
 
 def check_rules(**_: Any) -> Iterable[CheckMessage]:

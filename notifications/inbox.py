@@ -320,8 +320,11 @@ def _mark_seen(user_id: Any, upto: int) -> None:
         if seen_upto <= inbox.seen_upto:
             transaction.set_rollback(True, using=alias)
             return
-        inbox.seen_upto = seen_upto
+        inbox.seen_upto, unseen_before = seen_upto, inbox.unseen
         _recount(inbox, alias)
+        if inbox.unseen == unseen_before:  # a page that was opened again: no step
+            transaction.set_rollback(True, using=alias)
+            return
         _say_on_commit(inbox, [], [], alias)
 
 

@@ -39,6 +39,8 @@ class Membership:
         self._hear = hear
         self._on_joined = joined
         self._channel = ""
+        self._lives = 0
+        """How often everything has been joined from the start."""
         self._joined: set[str] = set()
         self._changed: dict[str, None] = {}
         """Users whose group is to be joined or left, in order."""
@@ -58,7 +60,7 @@ class Membership:
             self._has_changed.set()
 
     async def listen(self) -> None:
-        """Receive for ever on one channel, on a new one when the layer has forgotten it. What the layer raises is waited out."""
+        """Receive for ever on one channel. What the layer raises is waited out."""
         pause = PAUSE_SECONDS
         while True:
             started = time.monotonic()
@@ -81,15 +83,15 @@ class Membership:
         if user is None:
             self._has_changed.clear()
             return
-        channel = self._channel
+        life = self._lives
         if user in self._users and user not in self._joined:
-            await _bounded(self.layer.group_add(user_group(user), channel))
-            if channel != self._channel:  # a new one meanwhile: this user is still to be joined there
+            await _bounded(self.layer.group_add(user_group(user), self._channel))
+            if life != self._lives:  # forgotten and begun anew meanwhile: perhaps this too
                 return
             self._joined.add(user)
             self._on_joined(user)
         elif user not in self._users and user in self._joined:
-            await _bounded(self.layer.group_discard(user_group(user), channel))
+            await _bounded(self.layer.group_discard(user_group(user), self._channel))
             self._joined.discard(user)
         if (user in self._users) == (user in self._joined):
             self._changed.pop(user, None)
@@ -102,7 +104,7 @@ class Membership:
             self._rejoin()
 
     async def ask_for_echo(self) -> None:
-        """Ring oneself. No echo: the layer forgot this hub, so it gets a new channel and joins all groups again."""
+        """Ring oneself. No echo: the layer forgot this hub, so it joins all groups again."""
         self._echo.clear()
         ring(WakeUp(echo=self._id))
         try:
@@ -123,15 +125,19 @@ class Membership:
             logger.info("layer_not_left error=%r", error)
 
     async def _enter(self) -> None:
-        if self._must_renew.is_set():
-            self._must_renew.clear()
-            await self.leave()  # else messages would come twice, and a layer that believes to be subscribed would not do it anew
-            self._channel = ""
-        if not self._channel:
-            channel = await _bounded(self.layer.new_channel("notifications"))
-            await _bounded(self.layer.group_add(group(HUBS), channel))
-            self._channel = channel
-            self._rejoin()
+        """Join the group of all hubs, and have those of the users joined; again where the layer seems to have forgotten.
+
+        Under the same name as before: what a hung layer may still know of it is then the same membership, not a second one. Leaving
+        first makes a layer that believes to be subscribed do it anew.
+        """
+        if self._channel and not self._must_renew.is_set():
+            return
+        await self.leave()
+        self._must_renew.clear()
+        channel = self._channel or await _bounded(self.layer.new_channel("notifications"))
+        await _bounded(self.layer.group_add(group(HUBS), channel))
+        self._channel = channel
+        self._rejoin()
 
     async def _receive_until_renewal(self) -> None:
         receiving = asyncio.ensure_future(self._receive())
@@ -159,6 +165,7 @@ class Membership:
         self._hear(wake_up)
 
     def _rejoin(self) -> None:
+        self._lives += 1
         self._joined.clear()
         self._changed.update(dict.fromkeys(self._users))
         self._has_changed.set()

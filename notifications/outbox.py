@@ -64,9 +64,22 @@ def notify(
     return write(draft)
 
 
-async def anotify(kind: Kind | str, **named: Any) -> Event | None:
+async def anotify(
+    kind: Kind | str,
+    *,
+    to: Any,
+    title: str | Promise | Text,
+    body: str | Promise | Text = "",
+    url: str = "",
+    actor: Model | str | Promise | Text | None = None,
+    target: Model | str | Promise | Text | None = None,
+    data: Mapping[str, Any] | None = None,
+    severity: Severity | None = None,
+    icon: str = "",
+) -> Event | None:
     """`notify()` from a coroutine. An event loop holds no transaction, so the event is committed when this returns."""
-    return await sync_to_async(notify)(kind, **named)
+    told = {"body": body, "url": url, "actor": actor, "target": target, "data": data, "severity": severity, "icon": icon}
+    return await sync_to_async(notify)(kind, to=to, title=title, **told)  # type: ignore[arg-type]
 
 
 def write(draft: Draft, *, using: str | None = None) -> Event | None:

@@ -24,7 +24,7 @@ from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
 from notifications.visibility import may_see, users
 
-__all__ = ["TRIES", "after_commit", "relay", "sweep"]
+__all__ = ["TRIES", "after_commit", "disturbs_writers", "relay", "sweep"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Slice:
 def after_commit(*, using: str, wide: bool, **_: Any) -> None:
     """An event has been committed: relay it where that disturbs nobody. Receiver of `event_committed`."""
     hub = ringer.running_hub()
-    if hub is not None and not _needs_callers_thread(using):
+    if hub is not None and not disturbs_writers(using):
         hub.relay_soon()
     elif hub is not None or not wide:
         relay(using)
@@ -377,7 +377,7 @@ def _tell(done: Slice) -> None:
             inbox_changed.send_robust(sender=Inbox, user_id=key.to_python(step.user), unread=step.unread, unseen=step.unseen)
 
 
-def _needs_callers_thread(alias: str) -> bool:
-    """On SQLite a second writer breaks the site's requests, unless its transactions take the write lock when they begin."""
+def disturbs_writers(alias: str) -> bool:
+    """Whether a second writer breaks the site's requests: on SQLite, unless its transactions lock when they begin."""
     connection = connections[alias]
-    return connection.vendor == "sqlite" and getattr(connection, "transaction_mode", None) != "IMMEDIATE"
+    return connection.vendor == "sqlite" and connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
