@@ -198,7 +198,7 @@ People = Callable[..., Person]
 
 @pytest.fixture
 def person(browser: Browser, demo: Demo, faults: list[str]) -> Iterator[People]:
-    """`person()` is somebody with a browser of their own; `at` another server. Further arguments are Playwright's of a context."""
+    """`person()` is somebody with a browser of their own; `at` another server. Further arguments are a context's."""
     with contextlib.ExitStack() as stack:
 
         def make(at: str = demo.url, **options: Any) -> Person:
