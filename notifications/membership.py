@@ -127,8 +127,8 @@ class Membership:
     async def _enter(self) -> None:
         """Join the group of all hubs, and have those of the users joined; again where the layer seems to have forgotten.
 
-        Under the same name as before: what a hung layer may still know of it is then the same membership, not a second one. Leaving
-        first makes a layer that believes to be subscribed do it anew.
+        Under the same name as before: what a hung layer may still know of it is then the same membership, not a second one.
+        Leaving first makes a layer that believes to be subscribed do it anew.
         """
         if self._channel and not self._must_renew.is_set():
             return
