@@ -456,6 +456,23 @@ def test_a_prune_during_the_replay_calls_for_a_fresh_page(mina, monkeypatch):
     assert answer(mina, Cursor(epoch, 1)).rows is None
 
 
+def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monkeypatch):
+    from notifications import inbox
+
+    fill(mina, 2)
+    read, epoch = inbox._rows_after, Inbox.objects.get().epoch
+
+    def news_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        fill(mina, 1)
+        return read(*arguments)
+
+    monkeypatch.setattr(inbox, "_rows_after", news_meanwhile)
+    result = answer(mina, Cursor(epoch, 1))
+    assert (result.state.position.top, [row.number for row, _ in result.rows]) == (2, [2])
+    assert [row.number for row, _ in answer(mina, Cursor(epoch, 2)).rows] == [3]
+
+
 def test_the_number_of_queries_does_not_grow_with_the_users(people, django_assert_num_queries):
     users = people(20)
     notify("plain", to=users, title="t")
@@ -507,7 +524,6 @@ events = st.lists(
         ),
         st.tuples(action, st.just("upto"), number),
         st.tuples(st.just("seen"), number),
-        st.tuples(st.just("open a page")),
     ),
     min_size=1,
     max_size=8,
@@ -531,8 +547,7 @@ def test_from_any_earlier_position_what_was_missed_leads_to_the_same_as_a_fresh_
                 mark(mina.pk, action, upto=upto)
             case ("seen", upto):
                 mark_seen(mina.pk, upto)
-            case _:
-                pages.append(PageOfItems(mina))
+        pages.append(PageOfItems(mina))
     fresh = PageOfItems(mina).state()
     for page in pages:
         page.catch_up()
