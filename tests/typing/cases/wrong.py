@@ -3,6 +3,7 @@
 from django.contrib.auth.models import User
 
 from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
+from notifications import notfy  # noqa: F401, I001  # E: attr-defined
 from notifications.inbox import mark, read_page
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
@@ -21,6 +22,7 @@ notify(joined, to=[], title="x", data=[1])  # E: arg-type
 
 async def calls() -> None:
     anotify(joined, to=[], title="x")  # E: unused-coroutine
+    await anotify(joined, to=[], titel="x")  # E: call-arg
 
 
 @rule("auth.User", created=True)  # E: arg-type
