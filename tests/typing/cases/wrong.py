@@ -2,8 +2,17 @@
 
 from django.contrib.auth.models import User
 
-from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
-from notifications import notfy  # noqa: F401, I001  # E: attr-defined
+from notifications import (
+    Change,
+    Draft,
+    Kind,
+    Text,
+    anotify,
+    notfy,  # noqa: F401  # E: attr-defined
+    notify,
+    rule,
+    signal_rule,
+)
 from notifications.inbox import mark, read_page
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
