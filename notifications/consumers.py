@@ -88,7 +88,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             self._leave()
         if self.goodbye is not None:
-            await asyncio.wait({self.goodbye}, timeout=GOODBYE_SECONDS)
+            await asyncio.wait({self.goodbye})
 
     async def dispatch(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
@@ -227,9 +227,10 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _say_goodbye(self, bye: Bye, socket: Socket | None) -> None:
         try:
-            await self._send_text(encode(bye))
-            await self.close(code=bye.code)
-        except Exception as error:  # noqa: BLE001 - the peer has gone first
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self._send_text(encode(bye))
+                await self.close(code=bye.code)
+        except Exception as error:  # noqa: BLE001 - the peer has gone first, or does not read
             logger.debug("goodbye_unheard error=%r", error)
         finally:
             if socket is not None:

@@ -114,7 +114,8 @@ class Hub:
         await self.membership.leave()
         if ringer.hub is self:
             ringer.hub = None
-        self._all.pop(self.loop, None)
+        if not self.is_draining:  # else it goes on refusing sockets until the process ends
+            self._all.pop(self.loop, None)
         await asyncio.gather(*(worker.stop() for worker in (self.reader, self.authenticator, self.relayer)))
 
     # --- sockets ---
