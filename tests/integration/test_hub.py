@@ -1,0 +1,397 @@
+"""One process's hub: whatever is lost, doubled or late, whatever fails or hangs, its pages show the inbox as it is."""
+
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection, connections
+
+from notifications import Kind, notify
+from notifications import hub as hub_module
+from notifications.hub import Hub
+from notifications.inbox import mark, read_page
+from notifications.membership import Membership
+from notifications.models import Notification
+from notifications.protocol import WakeUp
+from notifications.session import Identity
+from notifications.sockets import Socket
+from tests.site.people import tell
+from tests.site.wire import LocalPage
+
+pytest_plugins = "tests.site.sockets"
+pytestmark = pytest.mark.django_db(transaction=True)
+
+is_away = False
+fickle = Kind("fickle", visible_to=lambda users, event: broken() if is_away else users)
+
+
+def broken() -> Any:
+    raise LookupError("the site's code fails")
+
+
+@pytest.fixture
+async def hub(transactional_db: None) -> AsyncIterator[Hub]:
+    """This loop's hub, without a watermark that would mend what is under test; its threads end with the test."""
+    hub = Hub.running()
+    yield hub
+    await hub.stop()
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    return random.randrange(10**6)
+
+
+async def until(is_so: Callable[[], Any], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not is_so():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+async def inbox(user: User) -> list[tuple[str, bool]]:
+    page = await sync_to_async(read_page)(user.pk, limit=1000)
+    return [(item.title, item.read) for item in page.items]
+
+
+def shown(page: LocalPage) -> list[tuple[str, bool]]:
+    items = sorted(page.items.values(), key=lambda item: -item["number"])
+    return [(item["title"], item["read"]) for item in items if not item["archived"]]
+
+
+class Carrier:
+    """Between the ring and the hub: drops, doubles, delays and reorders wake-ups."""
+
+    def __init__(self, hub: Hub, chance: random.Random) -> None:
+        self.hear, self.chance, self.late = hub.hear, chance, list[WakeUp]()
+
+    def __call__(self, wake_up: WakeUp) -> None:
+        fate = self.chance.random()
+        if 0.2 <= fate < 0.4:
+            self.late.append(wake_up)
+            self.chance.shuffle(self.late)
+        elif fate >= 0.4:
+            for _ in range(1 if fate < 0.8 else 2):
+                self.hear(wake_up)
+            if self.late and fate > 0.7:
+                self.hear(self.late.pop())
+
+
+async def live_a_little(user: User, number: int, chance: random.Random) -> None:
+    """Something arrives, and the user does something about what is there."""
+    await tell(user, *(f"n{number}.{each}" for each in range(chance.choice((1, 1, 3)))))
+    ids = [row async for row in Notification.objects.filter(recipient=user).values_list("event_id", flat=True)]
+    if ids and number % 3 == 0:
+        action = chance.choice(("read", "unread", "archive", "unarchive", "delete"))
+        await sync_to_async(mark)(user.pk, action, ids=chance.sample(ids, k=1))
+    if number % 7 == 0:
+        await sync_to_async(mark)(user.pk, chance.choice(("read", "archive")), upto=chance.randrange(1, number + 2))
+
+
+async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, mina, mina_session, monkeypatch, seed):
+    """Dropped, doubled, delayed, reordered; pages come and go. The seed is in the failure."""
+    chance = random.Random(seed)
+    carrier = Carrier(hub, chance)
+    monkeypatch.setattr(hub, "hear", carrier)
+    pages = [LocalPage(mina_session) for _ in range(4)]
+    for page in pages:
+        await page.connect()
+    for number in range(40):
+        await live_a_little(mina, number, chance)
+        page = chance.choice(pages)
+        if number % 4 == 0:
+            await page.disconnect()
+            await page.connect()
+        elif number % 4 == 2:
+            await page.hello()
+    for wake_up in carrier.late:
+        carrier.hear(wake_up)
+    monkeypatch.setattr(hub, "hear", carrier.hear)
+    await tell(mina, "last")  # who is behind learns of it now
+    for page in pages:
+        await page.until(lambda page: "last" in page.titles)
+    expected = await inbox(mina)
+    for page in pages:
+        await page.until(lambda page: shown(page) == expected)
+        assert page.unread == sum(not is_read for _, is_read in expected), seed
+        assert len(page.arrived) == len(set(page.arrived)), seed
+        await page.disconnect()
+
+
+async def test_a_page_that_does_not_read_harms_nobody_and_loses_nothing(hub, mina, mina_session):
+    slow, quick = LocalPage(mina_session), LocalPage(mina_session)
+    for page in (slow, quick):
+        await page.connect()
+        await page.until(lambda page: page.position)
+    slow.wire.gate.clear()
+    for number in range(100):
+        await tell(mina, f"n{number}")
+    await quick.until(lambda page: len(page.items) == 100)
+    assert len(slow.items) == 0
+    assert slow.wire._down.qsize() == 0
+    slow.wire.gate.set()
+    await slow.until(lambda page: len(page.items) == 100)
+    assert slow.arrived == [f"n{number}" for number in range(100)]
+    for page in (slow, quick):
+        await page.disconnect()
+
+
+async def test_a_page_that_only_asks_and_never_reads_is_closed_as_too_slow(hub, mina_session, monkeypatch):
+    """Answers pile up behind an unfinished send: at most so many."""
+    monkeypatch.setattr("notifications.consumers.COMMANDS_PER_SECOND", 1e6)
+    page = LocalPage(mina_session)
+    await page.connect()
+    await page.until(lambda page: page.position)
+    (socket,) = hub.sockets[next(iter(hub.sockets))]
+    page.wire.gate.clear()
+    for number in range(200):
+        await page.send(type="seen", upto=0, ref=f"r{number}")
+        await asyncio.sleep(0)
+    await until(lambda: not hub.sockets)
+    assert len(socket._waiting) <= 66
+    page.wire.gate.set()
+    assert await page.until_closed() == 4008
+    await asyncio.wait_for(page.wire.task, 5)
+
+
+async def test_a_socket_that_is_ended_while_its_peer_does_not_read_is_freed(hub, mina, mina_session, monkeypatch):
+    page = LocalPage(mina_session)
+    await page.connect()
+    await page.until(lambda page: page.position)
+    (socket,) = hub.sockets[str(mina.pk)]
+    page.wire.gate.clear()
+    socket.end(4401, "signed out", None)
+    done, _ = await asyncio.wait({page.wire.task}, timeout=4)
+    page.wire.gate.set()
+    page._reader.cancel()
+    assert done, "the consumer waits for a peer that does not read"
+
+
+async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_session, monkeypatch):
+    """Each look takes a while; the page says where it stands, elsewhere and in another language, in the middle of one."""
+    run = hub.reader.run
+
+    async def slow(job: Any, *arguments: Any) -> Any:
+        result = await run(job, *arguments)
+        await asyncio.sleep(0.05)
+        return result
+
+    monkeypatch.setattr(hub.reader, "run", slow)
+    await tell(mina, "one", "two", "three")
+    page = LocalPage(mina_session)
+    await page.connect()
+    for position, language in (("", "de"), ("0", "en"), ("elsewhere.4", "de"), ("", "en"), ("0", "en")):
+        page.position, page.language = position, language
+        await page.hello()
+        await asyncio.sleep(0.02)
+        await tell(mina, f"from {position or 'nowhere'}")
+    await page.until(lambda page: len(page.titles) == 8 and page.unread == 8)
+    assert await inbox(mina) == shown(page)
+    await page.disconnect()
+
+
+async def test_a_database_that_fails_for_a_while_delays_and_loses_nothing(hub, mina, mina_session, monkeypatch):
+    page = LocalPage(mina_session)
+    await page.connect()
+    await page.until(lambda page: page.position)
+    run, failures = hub.reader.run, [OperationalError("away")] * 3
+
+    async def failing(job: Any, *arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await run(job, *arguments)
+
+    monkeypatch.setattr(hub.reader, "run", failing)
+    await page.hello()
+    await tell(mina, "one")
+    await page.until(lambda page: page.titles == ["one"])
+    assert not failures
+    assert page.close_code is None
+    await page.disconnect()
+
+
+async def test_one_readers_failing_rule_of_visibility_stops_no_other_page(hub, mina, teo, mina_session, teo_session, monkeypatch):
+    await sync_to_async(notify)("fickle", to=mina, title="restricted")
+    await tell(mina, "plain")
+    await tell(teo, "for Teo")
+    monkeypatch.setattr(f"{__name__}.is_away", True)
+    hers, his = LocalPage(mina_session), LocalPage(teo_session)
+    await asyncio.gather(hers.connect(), his.connect())  # so that one look serves both
+    await his.until(lambda page: page.titles == ["for Teo"], 5)
+    assert "restricted" not in hers.titles
+    monkeypatch.setattr(f"{__name__}.is_away", False)
+    await hers.until(lambda page: page.position)
+    for page in (hers, his):
+        await page.disconnect()
+
+
+async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(hub, mina, mina_session, monkeypatch):
+    """The look-up found it valid; the logout is rung before the socket is there."""
+    from notifications.protocol import SessionCheck
+
+    identify = hub.identify
+
+    async def identified(key: str) -> Identity | None:
+        identity = await identify(key)
+        await sync_to_async(mina.delete)()
+        hub.hear(WakeUp(sessions=[SessionCheck(identity.user)]))
+        return identity
+
+    monkeypatch.setattr(hub, "identify", identified)
+    monkeypatch.setattr(hub_module, "UNSHARED_WATERMARK_SECONDS", 60)
+    page = LocalPage(mina_session)
+    await page.connect(greets=False)
+    assert await page.until_closed(2) == 4401
+    await asyncio.wait_for(page.wire.task, 5)
+
+
+async def test_the_hub_starts_no_second_time_after_its_drain(hub, mina_session):
+    """The server is ending: a late handshake is told to come back, not taken in by a new hub with new threads."""
+    await hub.drain()
+    page = LocalPage(mina_session)
+    try:
+        await page.connect()
+        assert await page.until_closed() in (4012, 4013)
+        assert "notifications" not in " ".join(thread.name for thread in threading.enumerate())
+    finally:
+        again = Hub.running()
+        if again is not hub:
+            await again.stop()
+
+
+async def test_stopping_joins_the_threads_and_closes_their_connections(mina, mina_session):
+    hub = Hub.running()
+    page = LocalPage(mina_session)
+    await page.connect()
+    await tell(mina, "one")
+    await page.until(lambda page: page.titles == ["one"])
+    workers = (hub.reader, hub.authenticator, hub.relayer)
+    held = [await worker.run(connection_of_this_thread) for worker in workers]
+    threads = [await worker.run(threading.current_thread) for worker in workers]
+    assert all(each.connection is not None for each in held)
+    await page.disconnect()
+    await hub.stop()
+    assert not any(thread.is_alive() for thread in threads)
+    assert all(each.connection is None for each in held)
+    assert not [task for task in asyncio.all_tasks() if "Hub." in repr(task) or "Membership." in repr(task)]
+
+
+def connection_of_this_thread() -> Any:
+    connection.ensure_connection()
+    return connections["default"]
+
+
+async def test_sockets_of_two_loops_do_not_meet(mina, mina_session):
+    """Tests and `asyncio.run` in one process: each loop has its own hub, and a closed loop's is nobody's."""
+    first = Hub.running()
+    await first.stop()
+
+    def elsewhere() -> bool:
+        async def run() -> bool:
+            other = Hub.running()
+            await other.stop()
+            return other is not first
+
+        return asyncio.run(run())
+
+    assert await asyncio.to_thread(elsewhere)
+    second = Hub.running()
+    page = LocalPage(mina_session)
+    await page.connect()
+    await tell(mina, "one")
+    await page.until(lambda page: page.titles == ["one"])
+    await page.disconnect()
+    await second.stop()
+
+
+class RecoveringLayer:
+    """A layer whose answers wait until `answers` is set, as those of a Redis that hangs."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.members: set[tuple[str, str]] = set()
+        self.channels = 0
+        self.never = asyncio.Event()
+
+    async def new_channel(self, prefix: str) -> str:
+        self.channels += 1
+        return f"{prefix}.{self.channels}"
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await self.answers.wait()
+        self.members.add((group, channel))
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self.answers.wait()
+        self.members.discard((group, channel))
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        await self.never.wait()
+        return {}
+
+
+async def test_a_group_joined_on_the_old_channel_is_joined_on_the_new_one_too(monkeypatch):
+    """The layer hangs while a group is being joined and is renewed before that ends."""
+    layer = RecoveringLayer()
+    monkeypatch.setattr("notifications.membership.get_channel_layer", lambda alias: layer)
+    users = ["1"]
+    membership = Membership("hub", users=users, hear=lambda wake_up: None, joined=lambda user: None)
+
+    async def keep() -> None:
+        while True:
+            await membership.keep()
+
+    tasks = [asyncio.ensure_future(membership.listen()), asyncio.ensure_future(keep())]
+    try:
+        membership.change("1")
+        await until(lambda: len(layer.members) == 2)
+        for _ in range(3):
+            layer.answers.clear()
+            users.append(str(len(users) + 1))
+            membership.change(users[-1])
+            await asyncio.sleep(0.02)  # keep() is at it
+            membership._must_renew.set()
+            await asyncio.sleep(0.02)  # listen() as well
+            layer.answers.set()
+            await asyncio.sleep(0.1)
+            now = f"notifications.{layer.channels}"
+            await until(lambda now=now: len([1 for _, channel in layer.members if channel == now]) == len(users) + 1, 3)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_frame_whose_send_fails_ends_quietly(hub, caplog):
+    async def send(frame: str) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionError("gone")
+
+    socket = Socket(Identity(1, "1", ""), "key", send=send, end=lambda *args: None)
+    for number in range(5):
+        socket.push(f"{number}")
+    await until(lambda: not socket.stream.is_sending)
+    assert caplog.records == []
+
+
+async def test_frames_leave_in_the_order_of_their_pushing(hub):
+    sent: list[str] = []
+    chance = random.Random(1)
+
+    async def send(frame: str) -> None:
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            await asyncio.sleep(0)
+        sent.append(frame)
+
+    socket = Socket(Identity(1, "1", ""), "key", send=send, end=lambda *args: None)
+    for number in range(300):
+        socket.push(str(number))
+        if chance.random() < 0.3:
+            await asyncio.sleep(0)
+    await until(lambda: len(sent) == 300)
+    assert sent == [str(number) for number in range(300)]
