@@ -159,9 +159,10 @@ def test_pending_and_echo_go_to_all_hubs_once():
     assert sorted((wake_up.pending, wake_up.echo) for _, wake_up in sent) == [(False, "a"), (True, "")]
 
 
-def test_a_sessions_end_goes_to_its_users_group():
-    check = SessionCheck("5", "hash")
-    assert heard([WakeUp(sessions=[check])]) == [(user_group("5"), WakeUp(sessions=[check]))]
+def test_a_sessions_end_goes_to_all_hubs_at_once():
+    """A handshake under way has not joined its user's group yet."""
+    checks = [SessionCheck("5", "hash"), SessionCheck("6", ask=True)]
+    assert heard([WakeUp(sessions=[check]) for check in checks]) == [(group(HUBS), WakeUp(sessions=checks))]
 
 
 def test_nothing_to_say_sends_nothing():
