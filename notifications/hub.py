@@ -62,6 +62,8 @@ class Hub:
         self.relayer = Worker("relay")
         self.membership = Membership(self.id, users=self.sockets.keys(), hear=self.hear, joined=self._look_again)
         self.is_draining = False
+        """It goes on refusing sockets until the process ends."""
+        self._is_stopped = False
         self._identities = Gathered(self.authenticator, authenticate)
         self._behind: set[Socket] = set()
         self._is_behind = asyncio.Event()
@@ -102,10 +104,17 @@ class Hub:
         end = time.monotonic() + DRAIN_SECONDS
         while any(socket.is_open for socket in everyone) and time.monotonic() < end:  # noqa: ASYNC110 - once in a hub's life
             await asyncio.sleep(0.01)
-        await self.stop()
+        await self._stop()
 
     async def stop(self) -> None:
-        """End the tasks, leave the groups, join the threads and close their connections."""
+        """End the tasks, leave the groups, join the threads and close their connections; the loop may get a new hub."""
+        self._all.pop(self.loop, None)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         end = time.monotonic() + STOP_SECONDS
         while self._tasks and time.monotonic() < end:  # more than once: a library may swallow a cancellation
             for task in self._tasks:
@@ -114,8 +123,6 @@ class Hub:
         await self.membership.leave()
         if ringer.hub is self:
             ringer.hub = None
-        if not self.is_draining:  # else it goes on refusing sockets until the process ends
-            self._all.pop(self.loop, None)
         await asyncio.gather(*(worker.stop() for worker in (self.reader, self.authenticator, self.relayer)))
 
     # --- sockets ---
