@@ -202,7 +202,7 @@ def person(browser: Browser, demo: Demo, faults: list[str]) -> Iterator[People]:
     with contextlib.ExitStack() as stack:
 
         def make(at: str = demo.url, **options: Any) -> Person:
-            context = browser.new_context(locale="en-GB", reduced_motion="reduce", **options)
+            context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce"} | options)
             stack.callback(context.close)
             return Person(context, at, faults)
 

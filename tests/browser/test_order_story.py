@@ -84,7 +84,7 @@ def test_a_notification_leads_to_what_it_is_about(person, demo):
 
 
 def test_the_readers_language_counts_not_the_writers(person, demo):
-    german = person(extra_http_headers={"Accept-Language": "de"}).window("/login/")
+    german = person(locale="de-DE").window("/login/")
     german.page.locator("#id_username").fill("mina")
     german.page.locator("#id_password").fill("ring-the-bell")
     german.page.locator("main button").click()
