@@ -92,17 +92,21 @@ class Hub:
             self._spawn(self._forever(routine))
         _drain_with_twisted(self)
 
-    async def drain(self) -> None:
-        """Say goodbye to every socket, with a time to come back that is spread over the fleet: the server is about to stop."""
-        if self.is_draining:
-            return
+    def drain(self) -> asyncio.Future[None]:
+        """Say goodbye to every socket, with a time to come back that is spread over the fleet: the server is about to stop.
+
+        The goodbyes are under way when this returns, whatever cancels the consumers then; what it returns ends with the hub.
+        """
+        leaving = [] if self.is_draining else self._everyone()
         self.is_draining = True
-        everyone = self._everyone()
-        spread = min(30.0, 1.0 + len(everyone) / 100)
-        for socket in everyone:
+        spread = min(30.0, 1.0 + len(leaving) / 100)
+        for socket in leaving:
             socket.end(CloseCode.RESTART, "restart", round(random.uniform(0.5, spread), 1))
+        return asyncio.ensure_future(self._finish(leaving))
+
+    async def _finish(self, leaving: Iterable[Socket]) -> None:
         end = time.monotonic() + DRAIN_SECONDS
-        while any(socket.is_open for socket in everyone) and time.monotonic() < end:  # noqa: ASYNC110 - once in a hub's life
+        while any(socket.is_open for socket in leaving) and time.monotonic() < end:  # noqa: ASYNC110 - once in a hub's life
             await asyncio.sleep(0.01)
         await self._stop()
 
@@ -383,9 +387,10 @@ def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page
 
 
 def _drain_with_twisted(hub: Hub) -> None:
-    """Daphne knows no `lifespan`: drain before its reactor shuts down."""
+    """Daphne knows no `lifespan`: drain when its reactor is about to stop, in the same turn in which it cancels consumers."""
     reactor: Any = sys.modules.get("twisted.internet.reactor")
     if reactor is not None and reactor.running:
         from twisted.internet.defer import Deferred  # only there when Daphne serves
 
-        reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(hub.drain())))
+        wait_for: Any = Deferred.fromFuture
+        reactor.addSystemEventTrigger("before", "shutdown", lambda: wait_for(hub.drain()))

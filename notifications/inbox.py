@@ -322,8 +322,9 @@ def _mark_seen(user_id: Any, upto: int) -> None:
             return
         inbox.seen_upto, unseen_before = seen_upto, inbox.unseen
         _recount(inbox, alias)
-        if inbox.unseen == unseen_before:  # a page that was opened again: no step
-            transaction.set_rollback(True, using=alias)
+        if inbox.unseen == unseen_before:  # a page that was opened again: nothing that others need to hear of, so no step
+            inbox.top -= 1
+            inbox.save(using=alias, update_fields=["top"])
             return
         _say_on_commit(inbox, [], [], alias)
 

@@ -131,7 +131,7 @@ class Kind:
     visible_to: "Callable[[QuerySet[Any], Event], QuerySet[Any]] | None" = None
 
     def __post_init__(self) -> None:
-        if not KIND_NAME.fullmatch(str(self.name)) or len(self.name) > 100:
+        if not (isinstance(self.name, str) and KIND_NAME.fullmatch(self.name) and len(self.name) <= 100):
             raise ImproperlyConfigured(f"Kind {self.name!r}: a name is lower-case words joined by dots, at most 100 characters")
         if self.severity not in SEVERITIES:
             raise ImproperlyConfigured(f"Kind {self.name}: severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
