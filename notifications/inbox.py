@@ -128,18 +128,16 @@ def read_page(
         rows = rows.unread()
     if before is not None:
         rows = rows.filter(number__lt=before)
-    found = list(rows[: limit + 1]) if state.position.top else []
-    shown = found[:limit]
     with override(language or get_language()):
-        made = [item(row, rendered(event)) for row, event in _with_events({user_id: shown})[user_id] if event is not None]
+        items, more = _visible(rows, user_id, limit) if state.position.top else ([], False)
     return Page(
         position=str(state.position),
         top=state.position.top,
-        items=[each for each in made if isinstance(each, Item)],
+        items=items,
         unread=state.unread,
         unseen=state.unseen,
         seen_upto=state.seen_upto,
-        more=len(found) > limit,
+        more=more,
     )
 
 
@@ -246,6 +244,20 @@ def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> di
     for row in read:
         by_user[keys[str(row.recipient_id)]].append(row)
     return by_user
+
+
+def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], bool]:
+    """The first `limit` of the rows that the user may see, and whether there are more rows after them."""
+    items: list[Item] = []
+    more = True
+    while more and len(items) < limit:
+        found = list(rows[: limit + 1])
+        more = len(found) > limit
+        made = [item(row, rendered(event)) for row, event in _with_events({user_id: found[:limit]})[user_id] if event is not None]
+        items += [each for each in made if isinstance(each, Item)]
+        if more:
+            rows = rows.filter(number__lt=found[limit - 1].number)
+    return items[:limit], more or len(items) > limit
 
 
 def _with_events(rows: Mapping[Any, Sequence[Notification]]) -> dict[Any, list[tuple[Row, EventCopy | None]]]:

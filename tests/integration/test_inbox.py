@@ -53,6 +53,18 @@ def steps() -> Iterator[list[WakeUp]]:
 # a page
 
 
+def test_a_page_is_filled_with_what_may_be_seen_however_much_may_not(mina):
+    User.objects.filter(pk=mina.pk).update(is_staff=True)
+    fill(mina, 3)
+    for number in range(25):
+        notify("staff.only", to=mina, title=f"secret {number}")
+    assert shown(mina, limit=5) == [28, 27, 26, 25, 24]
+    User.objects.filter(pk=mina.pk).update(is_staff=False)
+    page = read_page(mina.pk, limit=2)
+    assert ([each.number for each in page.items], page.more) == ([3, 2], True)
+    assert shown(mina, limit=2, before=2) == [1]
+
+
 def test_a_user_without_an_inbox_has_an_empty_page(mina):
     page = read_page(mina.pk)
     assert (page.position, page.top, page.items, page.more) == ("0", 0, [], False)
