@@ -67,13 +67,17 @@ async def test_after_flushall_and_after_a_restart_pages_stay_open_and_the_hub_jo
                 assert members(redis, own) == 0  # the premise
                 await sync_to_async(tell_all_at)(sites["core"], mina.pk, f"after {forget.__name__}")
                 for page in pages.values():
-                    await page.until(lambda page, forget=forget: page.titles[:1] == [f"after {forget.__name__}"], NEWS_SECONDS)
+                    await shows(page, f"after {forget.__name__}")
                 record_property(f"news after {forget.__name__}", round(time.monotonic() - started, 2))
                 repaired = await eventually(lambda: members(redis, own) >= 1 and members(redis, hubs) >= 1, REPAIR_SECONDS)
                 record_property(f"repaired after {forget.__name__}", round(repaired, 2))
             for layer, page in pages.items():
                 assert page.close_code is None
                 assert "Traceback" not in sites[layer].log or layer == "pubsub"  # that layer logs its own
+
+
+async def shows(page: Page, title: str) -> None:
+    await page.until(lambda page: page.titles[:1] == [title], NEWS_SECONDS)
 
 
 def tell_all_at(site: AsgiProcess, user_id: int, title: str) -> None:

@@ -35,8 +35,10 @@ def broken() -> Any:
 
 
 @pytest.fixture
-async def hub(transactional_db: None) -> AsyncIterator[Hub]:
-    """This loop's hub, without a watermark that would mend what is under test; its threads end with the test."""
+async def hub(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> AsyncIterator[Hub]:
+    """This loop's hub; its threads end with the test. No layer brings what a test drops, no watermark mends what it breaks."""
+    settings.NOTIFICATIONS_CHANNEL_LAYER = "none"
+    monkeypatch.setattr(hub_module, "UNSHARED_WATERMARK_SECONDS", 60)
     hub = Hub.running()
     yield hub
     if not hub.is_draining:
@@ -87,10 +89,11 @@ async def live_a_little(user: User, number: int, chance: random.Random) -> None:
     await tell(user, *(f"n{number}.{each}" for each in range(chance.choice((1, 1, 3)))))
     ids = [row async for row in Notification.objects.filter(recipient=user).values_list("event_id", flat=True)]
     if ids and number % 3 == 0:
-        action = chance.choice(("read", "unread", "archive", "unarchive", "delete"))
+        action: Any = chance.choice(("read", "unread", "archive", "unarchive", "delete"))
         await sync_to_async(mark)(user.pk, action, ids=chance.sample(ids, k=1))
     if number % 7 == 0:
-        await sync_to_async(mark)(user.pk, chance.choice(("read", "archive")), upto=chance.randrange(1, number + 2))
+        sweeping: Any = chance.choice(("read", "archive"))
+        await sync_to_async(mark)(user.pk, sweeping, upto=chance.randrange(1, number + 2))
 
 
 async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, mina, mina_session, monkeypatch, seed):
@@ -120,7 +123,34 @@ async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, 
         await page.until(lambda page: shown(page) == expected)
         assert page.unread == sum(not is_read for _, is_read in expected), seed
         assert len(page.arrived) == len(set(page.arrived)), seed
+        assert page.gaps == 0, seed
         await page.disconnect()
+
+
+async def test_news_that_come_while_the_database_answers_are_not_forgotten(hub, mina, mina_session, monkeypatch):
+    """The answer is older than the news, and nothing else comes to tell."""
+    page = LocalPage(mina_session)
+    await page.connect()
+    await tell(mina, "before")
+    await page.until(lambda page: page.titles == ["before"])
+    run, hear, heard = hub.reader.run, hub.hear, asyncio.Event()
+
+    def hear_and_tell(wake_up: WakeUp) -> None:
+        hear(wake_up)
+        heard.set()
+
+    async def run_and_tell(job: Any, *arguments: Any) -> Any:
+        result = await run(job, *arguments)
+        if not heard.is_set():
+            monkeypatch.setattr(hub, "hear", hear_and_tell)
+            await tell(mina, "meanwhile")
+            await heard.wait()
+        return result
+
+    monkeypatch.setattr(hub.reader, "run", run_and_tell)
+    await page.hello()
+    await page.until(lambda page: page.titles == ["meanwhile", "before"], 5)
+    await page.disconnect()
 
 
 async def test_a_page_that_does_not_read_harms_nobody_and_loses_nothing(hub, mina, mina_session):
@@ -243,7 +273,6 @@ async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(h
         return identity
 
     monkeypatch.setattr(hub, "identify", identified)
-    monkeypatch.setattr(hub_module, "UNSHARED_WATERMARK_SECONDS", 60)
     page = LocalPage(mina_session)
     await page.connect(greets=False)
     assert await page.until_closed(2) == 4401

@@ -40,6 +40,8 @@ class Page:
         self.frames: list[dict[str, Any]] = []
         self.arrived: list[str] = []
         """Titles in the order in which the page first showed them, other than by a reset."""
+        self.gaps = 0
+        """Deltas that did not start where the page stood: it had to say hello again."""
         self.bye: dict[str, Any] | None = None
         self.close_code: int | None = None
         self.cookies = {settings.SESSION_COOKIE_NAME: session} if session else {}
@@ -155,6 +157,7 @@ class Page:
         elif message["position"] == self.position:
             return
         else:
+            self.gaps += 1
             await self.hello()
             return
         self.position = message["position"]
