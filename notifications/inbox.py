@@ -318,8 +318,9 @@ def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
             for name, value in change.items():
                 setattr(row, name, value)
         ops = [{op: upto}] if op and upto is not None else []
-        whole = rows if upto is None else ([] if ops else None)
-        _say_on_commit(inbox, whole, ops, alias)
+        # None: read back by the hub, which asks who may see it. So is what the user may no longer see though they can name it.
+        is_told = bool(ops) if upto is not None else not any(is_restricted(row.event) for row in rows)
+        _say_on_commit(inbox, rows if is_told else None, ops, alias)
 
 
 def _mark_seen(user_id: Any, upto: int) -> None:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PAIRS: Final = 500
 TRIES: Final = 5
+GUEST_SLICES: Final = 2
 REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization failure
 RETRY_SECONDS: Final = 5  # doubled with every try
 NOT_ITS_FAULT: Final = (OperationalError, ProgrammingError, InterfaceError, InternalError)
@@ -56,9 +57,9 @@ def after_commit(*, using: str, wide: bool, **_: Any) -> None:
     hub = ringer.running_hub()
     if hub is not None and not disturbs_writers(using):
         hub.relay_soon()
-    elif hub is not None or not wide:
+    elif hub is not None:
         relay(using)
-    else:
+    elif wide or not _relay_as_guest(using):
         ring(WakeUp(pending=True))
 
 
@@ -75,6 +76,16 @@ def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
         for wide in sorted(widths):
             if not _attempt(alias, failed, wide=wide, is_sweep=is_sweep).is_mine:
                 return
+
+
+def _relay_as_guest(alias: str) -> bool:
+    """Relay in somebody else's request or command: narrow events only, and not for long. False: more is left for the hubs."""
+    for _ in range(GUEST_SLICES):
+        if not _due(alias, ()).filter(wide=False).exists():
+            return True
+        if not _attempt(alias, set(), wide=False, is_sweep=False).is_mine:
+            return True  # whoever has the turn looks once more
+    return False
 
 
 def sweep() -> None:

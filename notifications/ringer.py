@@ -36,7 +36,7 @@ MESSAGE_BYTES: Final = 256 * 1024  # past it the letters stay home: the wake-up 
 SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
 FLUSH_SECONDS: Final = 0.2
-_decoder = msgspec.msgpack.Decoder(WakeUp)
+_decoder = msgspec.json.Decoder(WakeUp)
 
 
 class Hub(Protocol):
@@ -59,7 +59,7 @@ def user_group(user: str) -> str:
 
 
 def sealed(wake_up: WakeUp) -> bytes:
-    body = msgspec.msgpack.encode(wake_up)
+    body = msgspec.json.encode(wake_up)  # an event's content is JSON; not all of it is MessagePack
     return _mac(settings.SECRET_KEY, body) + body
 
 

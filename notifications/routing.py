@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from django.urls import NoReverseMatch, reverse
+from django.core.handlers.asgi import get_script_prefix
+from django.urls import Resolver404, resolve
+from django.utils.translation import get_language, get_language_from_path, override
 
 from notifications.consumers import NotificationConsumer
 from notifications.hub import Hub
@@ -41,12 +43,15 @@ def live_application(http: Application, *, websocket: Application | None = None)
 
 
 def _is_socket(scope: Any) -> bool:
-    try:
-        own = reverse("live_notifications:socket")
-    except NoReverseMatch:  # a check says so
-        return False
+    """Whether the path is the socket's, below whatever prefix and in whatever language the site prints its addresses."""
+    prefix = get_script_prefix(scope).rstrip("/")
     path: str = scope["path"]
-    return own in (path, path.removeprefix(scope.get("root_path", "")))
+    path = path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+    try:
+        with override(get_language_from_path(path) or get_language()):
+            return resolve(path).view_name == "live_notifications:socket"
+    except Resolver404:
+        return False
 
 
 async def _live(receive: Any, send: Any) -> None:

@@ -82,7 +82,7 @@ def database_url(django_db_setup: None) -> str:
 StartSite = Callable[..., AbstractContextManager[AsgiProcess]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_layer(redis_url: str) -> Iterator[str]:
     """This process rings on the run's Redis too: what a test commits here reaches the pages of a server process at once."""
     from django.test import override_settings
@@ -107,8 +107,9 @@ def start_site(database_url: str, shared_layer: str) -> StartSite:
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
-    """The test site under Daphne for the whole run. A test that kills or restarts a server starts its own by `start_site`."""
+    """The test site under Daphne, for one module: its hub sweeps the database that later tests use. Who kills or restarts a
+    server starts their own by `start_site`."""
     with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer}) as site:
         yield site

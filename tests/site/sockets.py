@@ -29,14 +29,14 @@ def teo_session(teo: User) -> str:
     return new_session(teo)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watchful_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
     """Like `live_site`, with a watermark of one second: what nobody tells it, it finds out soon."""
     with daphne_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer, "WATERMARK_SECONDS": "1"}) as site:
         yield site
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def uvicorn_site(database_url: str, shared_layer: str) -> Iterator[AsgiProcess]:
     """`live_site`'s twin under uvicorn, on the same Redis."""
     with uvicorn_process({"DATABASE_URL": database_url, "REDIS_URL": shared_layer}) as site:

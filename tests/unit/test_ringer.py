@@ -240,7 +240,7 @@ def test_a_wake_up_of_an_unknown_shape_is_nothing():
         steps: str = "otherwise"
 
     assert opened(sealed(Later())) is None  # type: ignore[arg-type]
-    body = msgspec.msgpack.encode({"later": 1, "pending": True})
+    body = msgspec.json.encode({"later": 1, "pending": True})
     blob = ringer._mac(ringer.settings.SECRET_KEY, body) + body
     assert opened(blob) == WakeUp(pending=True)
 

@@ -20,7 +20,7 @@
 const SILENCE = 60_000; // the server beats every 25 s: after this the line is dead, whatever the socket believes
 const CALM = 30_000; // a socket that lived this long was a success: the next failure starts at the shortest wait
 const SUSPICION = 1_500; // a beat may overtake its own delta by a moment
-const PENDING = 100; // commands remembered until the server says `done`
+const PENDING = 20; // commands remembered until the server says `done`: all may follow a hello without being too many
 
 /** The outside world; tests put their own here. */
 export const world = {
@@ -307,8 +307,8 @@ export class NotificationStream extends HTMLElement {
     if (!ids === (upto === undefined)) return; // says nothing or two things: not a command
     event.preventDefault(); // taken: whoever asked need not submit the form
     const command = { type, ref: String(++this.#ref), ...(ids ? { ids } : { upto }) };
-    if (!this.#line?.isOpen) return void this.#post(command);
-    if (this.#pending.size < PENDING) this.#pending.set(command.ref, command);
+    if (!this.#line?.isOpen || this.#pending.size >= PENDING) return void this.#post(command);
+    this.#pending.set(command.ref, command);
     this.#send(command);
   };
 
