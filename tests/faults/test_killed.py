@@ -22,13 +22,14 @@ SUICIDE = """
     import os, signal, sys
     import django
     django.setup()
-    from notifications import notify, relay
+    from notifications import notify, relay, signals
 
     def die(*args, **named):
         os.kill(os.getpid(), signal.SIGKILL)
 
     if sys.argv[1] == "before the relay":
-        relay.relay = die
+        signals.event_committed.disconnect(dispatch_uid="notifications.relay")
+        signals.event_committed.connect(die)
     else:
         relay.ring = die
     notify("plain", to=int(sys.argv[2]), title=sys.argv[1])

@@ -15,9 +15,10 @@ from tests.servers import AsgiProcess, RedisServer, daphne_process, redis_server
 from tests.site.client import Page
 from tests.site.people import Browser, tell
 from tests.site.settings import layers_at
+from tests.site.sockets import whatever_the_database
 
 pytest_plugins = "tests.site.sockets"
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), whatever_the_database]
 
 REPAIR_SECONDS = 20.0
 NEWS_SECONDS = 6.0  # by a watermark of one second, on a slow machine

@@ -9,6 +9,7 @@ from websockets.exceptions import WebSocketException
 from tests.servers import uvicorn_process
 from tests.site.client import Page
 from tests.site.people import Browser, tell
+from tests.site.sockets import whatever_the_database
 
 pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 STOP_SECONDS = 6.0
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing for a while", "a page was served", "a socket closed"])
+@whatever_the_database
+@pytest.mark.parametrize("meanwhile", ["nothing for a while", "a socket closed"])
 async def test_daphne_says_goodbye_with_a_time_to_come_back(start_site, mina, teo, mina_session, teo_session, meanwhile):
     with start_site() as site:
         async with Page(site, mina_session) as page, Page(site, teo_session) as other:
@@ -24,9 +26,8 @@ async def test_daphne_says_goodbye_with_a_time_to_come_back(start_site, mina, te
                 await each.until(lambda page: page.position)
             if meanwhile == "nothing for a while":
                 await asyncio.sleep(1.5)  # Daphne forgets what ended a second ago
-            if meanwhile == "a page was served":
+            if meanwhile == "a socket closed":  # leaving its group is under way when the hub ends its tasks
                 await asyncio.to_thread(Browser(site).get, "/admin/login/")
-            if meanwhile == "a socket closed":
                 passer_by = Page(site, mina_session)
                 await passer_by.connect()
                 await passer_by.disconnect()
@@ -45,6 +46,7 @@ async def test_daphne_says_goodbye_with_a_time_to_come_back(start_site, mina, te
             await page.until(lambda page: page.titles == ["from the next one"])
 
 
+@whatever_the_database
 async def test_uvicorn_closes_with_its_own_code_and_ends(start_site, mina, mina_session):
     with start_site(server=uvicorn_process) as site:
         async with Page(site, mina_session) as page:
@@ -56,8 +58,7 @@ async def test_uvicorn_closes_with_its_own_code_and_ends(start_site, mina, mina_
             assert "Traceback" not in site.log
 
 
-@pytest.mark.parametrize("way", ["restart", "kill"])
-async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(start_site, mina, mina_session, way):
+async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(start_site, mina, mina_session):
     with start_site() as site:
         page = Page(site, mina_session)
         await page.connect()
@@ -73,14 +74,11 @@ async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(star
                 await asyncio.sleep(0.02)
 
         await tell_more(0.5)
-        if way == "kill":
-            await asyncio.to_thread(site.kill)
         starting = asyncio.create_task(asyncio.to_thread(site.restart))
         while not starting.done():
             await tell_more(0.1)
         await starting
-        code = await page.until_closed()
-        assert way == "kill" or code == 4012
+        assert await page.until_closed() == 4012
         for _ in range(100):
             try:
                 await page.connect()
@@ -91,19 +89,3 @@ async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(star
         await page.until(lambda page: len(page.items) == count and page.unread == count)
         assert page.arrived == [f"n{number}" for number in range(count)]
         await page.disconnect()
-
-
-async def test_a_server_whose_socket_has_just_closed_stops_as_well(start_site, mina_session):
-    """Leaving a group is under way when the hub ends its tasks."""
-    with start_site() as site:
-        for _ in range(2):
-            page = Page(site, mina_session)
-            await page.connect()
-            await page.until(lambda page: page.position)
-            await page.disconnect()
-            process = site.running()
-            started = time.monotonic()
-            await asyncio.to_thread(site.stop)
-            assert process.returncode == 0, "it had to be killed"
-            assert time.monotonic() - started < STOP_SECONDS
-            site.start()

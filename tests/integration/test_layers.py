@@ -13,6 +13,7 @@ from notifications.ringer import HUBS, MESSAGE_TYPE, group, sealed, user_group
 from tests.servers import daphne_process, uvicorn_process
 from tests.site.client import Page
 from tests.site.people import Browser, tell
+from tests.site.sockets import whatever_the_database
 
 pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,6 +56,7 @@ async def test_two_servers_of_different_kinds_bring_each_others_news_at_once(
         assert his.titles == []
 
 
+@whatever_the_database
 @pytest.mark.parametrize("server", [daphne_process, uvicorn_process])
 async def test_the_pubsub_layer_does_as_well(start_site, redis_url, mina, mina_session, server):
     from tests.site.settings import layers_at
@@ -77,6 +79,7 @@ async def joined(page: Page) -> None:
     await page.until(lambda page: page.kinds("welcome", "delta", "reset")[-1]["type"] != "welcome")
 
 
+@whatever_the_database
 async def test_in_memory_the_own_process_is_heard_at_once_and_others_by_the_watermark(start_site, mina, mina_session):
     with start_site({"REDIS_URL": ""}) as site:
         async with Page(site, mina_session) as page:

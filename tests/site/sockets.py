@@ -1,5 +1,6 @@
 """Fixtures of the tests that open sockets, as a pytest plugin: who has the pages, and the servers that they are open at."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,10 @@ from django.contrib.auth.models import User
 
 from tests.servers import AsgiProcess, daphne_process, uvicorn_process
 from tests.site.client import new_session
+
+whatever_the_database = pytest.mark.skipif(
+    os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="the database has no part in it: run on SQLite"
+)
 
 
 @pytest.fixture
