@@ -260,6 +260,31 @@ async def test_one_readers_failing_rule_of_visibility_stops_no_other_page(hub, m
         await page.disconnect()
 
 
+@pytest.mark.parametrize("action", ["read", "unread", "archive", "unarchive", "delete"])
+async def test_a_command_over_what_may_no_longer_be_seen_takes_it_off_every_page(hub, mina, mina_session, action):
+    mina.is_staff = True
+    await mina.asave()
+    event = await sync_to_async(notify)("staff.only", to=mina, title="secret")
+    if action.startswith("un"):
+        for done_before in ("read", "archive"):
+            await sync_to_async(mark)(mina.pk, done_before, ids=[event.pk])
+    one, two = LocalPage(mina_session, position="0"), LocalPage(mina_session, position="0")
+    for page in (one, two):
+        await page.connect()
+        await page.until(lambda page: event.pk in page.items or page.position != "0")
+        page.frames.clear()
+    await User.objects.filter(pk=mina.pk).aupdate(is_staff=False)  # in SQL: nobody is told
+    await one.send(type=action, ids=[event.pk], ref="r")
+    for page in (one, two):
+        await page.until(lambda page: page.kinds("delta"))
+        ((told,),) = [frame["items"] for frame in page.kinds("delta")]
+        assert told == {"id": event.pk, "stamp": told["stamp"], "hidden": True}
+        assert event.pk not in page.items
+    assert (await one.answer("r"))["type"] == "done"
+    for page in (one, two):
+        await page.disconnect()
+
+
 async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(hub, mina, mina_session, monkeypatch):
     """The look-up found it valid; the logout is rung before the socket is there."""
     from notifications.protocol import SessionCheck

@@ -216,6 +216,26 @@ def test_ids_of_others_and_missing_ids_are_passed_over_alike(mina, omar, action,
     assert counts(omar) == (1, 1)
 
 
+@pytest.mark.parametrize("action", ["read", "unread", "archive", "unarchive", "delete"])
+def test_a_step_tells_nothing_of_what_its_user_may_no_longer_see(mina, action, steps):
+    """Whoever guesses or remembers its id learns that it is hidden, and the open pages take it away."""
+    User.objects.filter(pk=mina.pk).update(is_staff=True)
+    ids = [notify(kind, to=mina, title=kind).pk for kind in ("staff.only", "plain")]
+    if action.startswith("un"):
+        mark(mina.pk, "read", ids=ids)
+        mark(mina.pk, "archive", ids=ids)
+    User.objects.filter(pk=mina.pk).update(is_staff=False)
+    position = read_page(mina.pk).position
+    steps.clear()
+    mark(mina.pk, action, ids=ids[:1])
+    mark(mina.pk, action, ids=ids[1:])
+    assert [(step.rows and len(step.rows), len(each.events)) for each in steps for step in each.steps] == [(None, 0), (1, 1)]
+    rows = replay({mina.pk: cursor_of(position)})[mina.pk].rows
+    told = [item(row, copy and rendered(copy)) for row, copy in rows or ()]
+    assert told[0] == Hidden(id=ids[0], stamp=rows[0][0].stamp)
+    assert isinstance(told[1], Hidden) is (action == "delete")
+
+
 def test_a_user_without_an_inbox_takes_no_step(mina, steps):
     mark(mina.pk, "read", upto=5)
     mark(mina.pk, "delete", ids=[1])
