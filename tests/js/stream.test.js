@@ -160,6 +160,26 @@ test("a command goes over the socket and is said again after a break, until it i
   assert.deepEqual(scene.socket.sent.map(({ type }) => type), ["hello"]);
 });
 
+test("however many commands there are, what follows a hello is never too much for the server", async () => {
+  const { scene } = settled();
+  scene.answer = { ok: true, redirected: false, json: async () => ({ position: "e.4", items: [], unread: 0, unseen: 0, seen_upto: 0, more: false }) };
+  const ids = Array.from({ length: 40 }, (_, index) => index + 1);
+  for (const id of ids) assert.ok(command({ type: "read", ids: [id] }));
+  await tick();
+  const overTheSocket = scene.socket.said("read").flatMap((frame) => frame.ids);
+  const posted = scene.requests.map(({ body }) => Number(body.get("read")));
+  assert.equal(overTheSocket.length, 20);
+  assert.deepEqual([...overTheSocket, ...posted], ids, "each goes one way, and none is lost");
+  scene.socket.end(4429);
+  scene.clock.pass(60_000);
+  assert.equal(scene.sockets.length, 2);
+  greet(scene);
+  assert.deepEqual(scene.socket.sent.map(({ type }) => type), ["hello", ...Array(20).fill("read")]);
+  for (const { ref } of scene.socket.said("read")) scene.socket.say({ type: "done", ref });
+  command({ type: "read", ids: [41] });
+  assert.deepEqual(scene.socket.said("read").at(-1).ids, [41], "what is done makes room");
+});
+
 test("seen without a number means all that this page knows; other steps must say what they mean", () => {
   const { scene } = settled();
   scene.socket.say(delta("e.4", "e.9", { items: [item(9)] }));
