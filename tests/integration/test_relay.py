@@ -19,7 +19,7 @@ from notifications.inbox import Cursor, read_page, replay
 from notifications.models import Event, Inbox, Notification, RelayTurn
 from notifications.outbox import NARROW
 from notifications.protocol import WakeUp
-from notifications.relay import PAIRS, RETRY_SECONDS, TRIES, relay, sweep
+from notifications.relay import GUEST_SLICES, PAIRS, RETRY_SECONDS, TRIES, relay, sweep
 from notifications.signals import event_committed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -660,6 +660,30 @@ def test_a_wide_event_without_a_hub_only_rings_that_something_is_pending(people,
     notify("plain", to=people(NARROW + 1), title="t")
     assert rung == [WakeUp(pending=True)]
     assert not Notification.objects.exists()
+
+
+def test_a_narrow_event_without_a_hub_takes_no_wide_one_along(people, mina, rung, titles):
+    """It is somebody's request that relays it: the wide one stays for the hubs, who know of it."""
+    wide = notify("plain", to=people(NARROW + 1), title="wide")
+    notify("plain", to=mina, title="narrow")
+    assert titles(mina) == ["narrow"]
+    assert Notification.objects.count() == 1
+    assert list(Event.objects.filter(pending=True)) == [wide]
+    assert any(wake_up.pending for wake_up in rung)
+    relay()
+    assert Notification.objects.count() == NARROW + 2
+
+
+def test_a_request_without_a_hub_works_off_no_backlog(mina, rung, held):
+    """After an outage: what is more than a moment's work is left for the hubs, and they are told."""
+    backlog = PAIRS * (GUEST_SLICES + 1)
+    audience = {"users": [mina.pk], "groups": []}
+    content = {"severity": "info", "title": "t"}
+    Event.objects.bulk_create(Event(kind="plain", content=content, audience=audience) for _ in range(backlog))
+    relay_module.after_commit(using="default", wide=False)
+    assert numbers(mina) == list(range(1, PAIRS * GUEST_SLICES + 1))
+    assert Event.objects.filter(pending=True).count() == PAIRS
+    assert rung[-1] == WakeUp(pending=True)
 
 
 def test_the_sites_signals_tell_what_happened_and_cannot_break_the_relay(mina, omar, errors):
