@@ -1,6 +1,9 @@
 """What is rung is merged without losing a step, told to as few groups as can be, and believed only from who has the key."""
 
+import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +12,19 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from notifications.protocol import EventCopy, Row, SessionCheck, Step, WakeUp
-from notifications.ringer import FEW, HUBS, MESSAGE_BYTES, USERS_PER_MESSAGE, group, joined, messages, opened, sealed, user_group
+from notifications.ringer import (
+    FEW,
+    HUBS,
+    MESSAGE_BYTES,
+    USERS_PER_MESSAGE,
+    Ringer,
+    group,
+    joined,
+    messages,
+    opened,
+    sealed,
+    user_group,
+)
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -195,6 +210,39 @@ def test_what_is_sealed_comes_out_as_it_went_in():
         steps=[step(unread=3)], events={1: event("ü")}, sessions=[SessionCheck("1", ask=True)], pending=True, echo="x"
     )
     assert opened(sealed(wake_up)) == wake_up
+
+
+NUMBERS = [2**63, -(2**63) - 1, 2**64, 10**30, 1e30, -1e300, 5e-324]
+"""What a site may put into `data`, and PostgreSQL hands back. MessagePack, say, knows no integers of more than 64 bits."""
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_of_any_size_comes_out_as_it_went_in(number):
+    copy = EventCopy("k", {"severity": "info", "title": "t", "data": {"x": number, "list": [number]}}, NOW)
+    wake_up = WakeUp(steps=[step()], events={1: copy})
+    assert opened(sealed(wake_up)) == wake_up
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+async def test_one_events_number_silences_nobody(number, monkeypatch):
+    """Its ring and the next user's go out together."""
+    sent: dict[str, WakeUp | None] = {}
+
+    class Layer:
+        async def group_send(self, name: str, message: dict[str, Any]) -> None:
+            sent[name] = opened(message["body"])
+
+    monkeypatch.setattr("notifications.ringer.get_channel_layer", lambda alias: Layer())
+    ringer = Ringer()
+    ringer.hub = SimpleNamespace(loop=asyncio.get_running_loop(), hear=lambda wake_up: None)
+    odd = EventCopy("k", {"severity": "info", "title": "odd", "data": {"x": number}}, NOW)
+    ringer.ring(WakeUp(steps=[step("1")], events={1: odd}))
+    ringer.ring(WakeUp(steps=[step("2", rows=[Row(2, 1, 1)])], events={2: event("plain")}))
+    assert await asyncio.to_thread(ringer.flush, 5)
+    assert set(sent) == {user_group("1"), user_group("2")}
+    ringer.ring(WakeUp(steps=[step("3")]))
+    assert await asyncio.to_thread(ringer.flush, 5)
+    assert user_group("3") in sent
 
 
 def test_a_change_of_any_byte_breaks_the_seal():
