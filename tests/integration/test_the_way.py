@@ -1,22 +1,21 @@
 """The whole way, over real processes: a row saved here, a socket of a server over there."""
 
 import asyncio
+import json
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from websockets.asyncio.client import connect
 
 from notifications import notify
 from notifications.models import Notification
 from tests.site.client import Page, new_session
 from tests.site.models import Order
 
+pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
-
-@pytest.fixture
-def mina(transactional_db) -> User:
-    return User.objects.create_user("mina", password="mina")
+AT_ONCE_SECONDS = 5.0  # far below the watermark of 15, far above what a slow machine takes
 
 
 async def test_a_changed_status_reaches_the_customers_open_page(live_site, mina):
@@ -74,7 +73,9 @@ async def test_two_pages_of_one_user_agree_on_every_state(live_site, mina):
         for page in (one, two):
             await page.until(lambda page: page.titles == ["b", "a"] and page.unread == 0)
             assert all(item["read"] for item in page.items.values())
-        await one.until(lambda page: {frame.get("ref") for frame in page.frames if frame["type"] == "done"} == {"1", "3", "5", "6"})
+        await one.until(
+            lambda page: {frame.get("ref") for frame in page.frames if frame["type"] == "done"} == {"1", "3", "5", "6"}
+        )
 
 
 async def test_every_calling_context_of_a_server_reaches_the_page(live_site, mina):
@@ -85,3 +86,19 @@ async def test_every_calling_context_of_a_server_reaches_the_page(live_site, min
             await asyncio.to_thread(lambda path=path: urlopen(f"{live_site.url}/{path}/{mina.pk}/{path}/").read())
         await page.until(lambda page: page.titles == ["atell", "tell"])
     assert await Notification.objects.acount() == 2
+
+
+@pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+async def test_a_consumer_of_the_sites_own_reaches_the_page(request, mina, server):
+    site = request.getfixturevalue(server)
+    ways = [("/async-teller/", way) for way in ("anotify", "sync_to_async", "database_sync_to_async")]
+    ways.append(("/teller/", "notify"))
+    async with Page(site, await sync_to_async(new_session)(mina)) as page:
+        await page.until(lambda page: page.position)
+        for path, way in ways:
+            async with connect(site.websocket_url + path, proxy=None) as socket:
+                await socket.send(json.dumps({"way": way, "to": mina.pk}))
+                told = json.loads(await asyncio.wait_for(socket.recv(), 10))["told"]
+            await page.until(lambda page, told=told: told in page.items, AT_ONCE_SECONDS)
+        assert page.arrived == [way for _, way in ways]
+    assert "Traceback" not in site.log
