@@ -1,6 +1,7 @@
 """Settings of the demo site. The defaults need nothing outside Python; the environment makes it a site of many processes.
 
-DATABASE_URL (PostgreSQL), REDIS_URL, SECRET_KEY, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, DEMO, DEBUG, HTTPS.
+DATABASE_URL (PostgreSQL), REDIS_URL, SECRET_KEY, ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, DEMO, DEBUG, HTTPS. Whoever names the hosts
+that it is served at has a site of their own: it is no demo any more, and wants a SECRET_KEY.
 """
 
 import os
@@ -21,17 +22,27 @@ def words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
 
 
-DEMO = is_on("DEMO", default=True)
+LOOPBACK = ["127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS = words("ALLOWED_HOSTS") or LOOPBACK
+
+DEMO = is_on("DEMO", default=not words("ALLOWED_HOSTS"))
 """Whether `/as/<name>/` signs anybody in who asks, and `seed_demo` may write its people: never on a site of your own."""
 
 DEBUG = is_on("DEBUG", default=False)
 """Off even here: Django's error pages bring inline styles, which the demo's own policy forbids."""
 
-SECRET_KEY = os.environ.get("SECRET_KEY", "the-demo-has-no-secrets-and-is-served-on-127.0.0.1-only" if DEMO else "")
+PUBLIC_KEY = "the-demo-has-no-secrets-and-is-served-on-127.0.0.1-only"
+SECRET_KEY = os.environ.get("SECRET_KEY") or (PUBLIC_KEY if DEMO else "")
 if not SECRET_KEY:
-    raise ImproperlyConfigured("Set SECRET_KEY, or DEMO=1 on your own machine.")
+    raise ImproperlyConfigured(
+        "Set SECRET_KEY to a secret of your own, or, for a demo on your own machine, leave ALLOWED_HOSTS unset."
+    )
+if SECRET_KEY == PUBLIC_KEY and not set(ALLOWED_HOSTS) <= set(LOOPBACK):
+    raise ImproperlyConfigured(
+        "The demo's SECRET_KEY is public, and ALLOWED_HOSTS names hosts that others can reach: they could sign in as anybody. "
+        "Set SECRET_KEY to a secret of your own."
+    )
 
-ALLOWED_HOSTS = words("ALLOWED_HOSTS") or ["127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
