@@ -18,13 +18,13 @@ WAYS = {"anotify": anotify, "sync_to_async": sync_to_async(notify), "database_sy
 class AsyncTeller(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def receive_json(self, content: dict[str, Any], **_: Any) -> None:
         event = await WAYS[content["way"]]("plain", to=content["to"], title=content["way"])
-        await self.send_json({"told": event.pk})
+        await self.send_json({"told": event.pk if event else None})
 
 
 class Teller(JsonWebsocketConsumer):  # type: ignore[misc]
     def receive_json(self, content: dict[str, Any], **_: Any) -> None:
         event = notify("plain", to=content["to"], title=content["way"])
-        self.send_json({"told": event.pk})
+        self.send_json({"told": event.pk if event else None})
 
 
 sockets = URLRouter([path("async-teller/", AsyncTeller.as_asgi()), path("teller/", Teller.as_asgi())])
