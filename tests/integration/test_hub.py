@@ -23,7 +23,6 @@ from notifications.sockets import Socket
 from tests.site.people import tell
 from tests.site.wire import LocalPage
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 is_away = False
@@ -293,6 +292,7 @@ async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(h
 
     async def identified(key: str) -> Identity | None:
         identity = await identify(key)
+        monkeypatch.setattr(hub, "identify", identify)  # once
         await sync_to_async(mina.delete)()
         hub.hear(WakeUp(sessions=[SessionCheck(identity.user)]))
         return identity
