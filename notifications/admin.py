@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from notifications.items import rendered
 from notifications.models import Event, Notification
+from notifications.rules import registry
 
 __all__: list[str] = []
 
@@ -34,11 +35,34 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
+class KindFilter(admin.SimpleListFilter):
+    """The kinds that are declared: asking the table which occur would read all of it."""
+
+    title = _("kind")
+    parameter_name = "kind"
+    field = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(kind.name, kind.label or kind.name) for kind in registry.kinds.values()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+
+
+class NotificationKindFilter(KindFilter):
+    field = "event__kind"
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "title", "created_at", "state", "tries")
-    list_filter: ClassVar = ["kind", ("set_aside_at", admin.EmptyFieldListFilter), "pending"]
+    list_filter: ClassVar = [KindFilter, ("set_aside_at", admin.EmptyFieldListFilter), "pending"]
     actions = ("try_again",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+        events: QuerySet[Event] = super().get_queryset(request)
+        is_list = request.resolver_match is None or not request.resolver_match.kwargs
+        return events.defer("audience") if is_list else events  # up to 10,000 ids a row
 
     @admin.display(description=_("title"))
     def title(self, event: Event) -> str:
@@ -66,5 +90,5 @@ class EventAdmin(ReadOnlyAdmin):
 class NotificationAdmin(ReadOnlyAdmin):
     list_display = ("id", "recipient", "event", "number", "read_at", "archived_at", "deleted_at")
     list_select_related = ("recipient", "event")
-    list_filter = ("event__kind",)
+    list_filter = (NotificationKindFilter,)
     raw_id_fields = ("recipient", "event")

@@ -201,7 +201,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             while self.waiting:
                 command = self.waiting.popleft()
                 try:
-                    await self.hub.reader.run(_carry_out, user_id, command)
+                    async with self.hub.step_of(user_id):
+                        await self.hub.reader.run(_carry_out, user_id, command)
                 except Exception as error:  # noqa: BLE001 - the database is away or the hub has stopped: told, not raised
                     logger.warning("command_failed error=%r", error)
                     self.say(Error(command.ref, "unavailable", "try again"))

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, ClassVar, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DatabaseError
 
@@ -67,6 +67,7 @@ class Hub:
         self._identities = Gathered(self.authenticator, authenticate)
         self._behind: set[Socket] = set()
         self._is_behind = asyncio.Event()
+        self._steps: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._checks: deque[tuple[float, SessionCheck]] = deque()
         self._is_relay_queued = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -168,6 +169,10 @@ class Hub:
         identity: Identity | None = await self._identities.ask(session_key)
         return identity
 
+    def step_of(self, user_id: Any) -> asyncio.Lock:
+        """Held while the user takes a step: however many sockets one has, others wait for one command of theirs at most."""
+        return self._steps.setdefault(user_id, asyncio.Lock())
+
     def _everyone(self) -> list[Socket]:
         return [socket for sockets in self.sockets.values() for socket in sockets]
 
@@ -223,11 +228,16 @@ class Hub:
     def _check_sessions(self, check: SessionCheck) -> None:
         sockets = self.sockets.get(check.user, ())
         concerned = [socket for socket in sockets if check.session in ("", socket.identity.session)]
-        if check.ask and concerned:
-            self._spawn(self._end_signed_out(concerned))
-        elif not check.ask:
+        if check.ask:
+            for socket in concerned:
+                self._spawn(self._ask(socket))
+        else:
             for socket in concerned:
                 socket.end(CloseCode.SIGNED_OUT, "signed out", None)
+
+    async def _ask(self, socket: Socket) -> None:
+        if await self._identities.ask(socket.session_key) != socket.identity:
+            socket.end(CloseCode.SIGNED_OUT, "signed out", None)
 
     async def _end_signed_out(self, sockets: Iterable[Socket]) -> None:
         valid = await self.authenticator.run(authenticate, [socket.session_key for socket in sockets])

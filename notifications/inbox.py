@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from notifications.items import item, rendered
+from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification, new_epoch
 from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
 from notifications.querysets import NotificationQuerySet
@@ -40,6 +41,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 20
+ROUNDS: Final = 3  # in which a page is filled where much may not be seen
+RESTRICTED: Final = 50  # events with `visible_to`, each a query, beyond which a fresh page is cheaper than a replay
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
 Show: TypeAlias = Literal["active", "unread", "archived"]
 Action: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete"]
@@ -83,6 +86,8 @@ class Page:
     unseen: int
     seen_upto: int
     more: bool
+    before: int | None
+    """Older ones have numbers below it: that of the last row looked at, whether or not it may be seen. None: there are none."""
 
 
 class Cursor(NamedTuple):
@@ -119,7 +124,7 @@ def read_page(
 ) -> Page:
     """At most `limit` notifications with numbers below `before`, in `language` (else the active one).
 
-    Two queries, and one for each event whose kind has `visible_to`.
+    Two queries, and one for each event whose kind has `visible_to`; a page of which much may not be seen is shorter.
     """
     state = states([user_id]).get(str(user_id), State())
     rows = Notification.objects.using(_alias()).of(user_id).filter(number__lte=state.position.top)
@@ -129,7 +134,7 @@ def read_page(
     if before is not None:
         rows = rows.filter(number__lt=before)
     with override(language or get_language()):
-        items, more = _visible(rows, user_id, limit) if state.position.top else ([], False)
+        items, before = _visible(rows, user_id, limit) if state.position.top else ([], None)
     return Page(
         position=str(state.position),
         top=state.position.top,
@@ -137,7 +142,8 @@ def read_page(
         unread=state.unread,
         unseen=state.unseen,
         seen_upto=state.seen_upto,
-        more=more,
+        more=before is not None,
+        before=before,
     )
 
 
@@ -164,7 +170,8 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
     for user_id, cursor in behind.items():
         state = found[str(user_id)]
-        if len(missed[user_id]) > RESET_ROWS or cursor.stamp < again.get(str(user_id), state).pruned:
+        is_long = len(missed[user_id]) > RESET_ROWS or sum(is_restricted(row.event) for row in missed[user_id]) > RESTRICTED
+        if is_long or cursor.stamp < again.get(str(user_id), state).pruned:
             answers[user_id] = Replay(state, None)
             del missed[user_id]
     rows = _with_events(missed)
@@ -219,7 +226,7 @@ def _check_epoch(user_id: Any, cursor: Cursor, state: State) -> None:
     """A position that the inbox has not reached yet: the database was restored. From now on old positions mean nothing in it."""
     if cursor.epoch and cursor.epoch == state.position.epoch and cursor.stamp > state.position.top:
         inboxes = Inbox.objects.using(_alias()).filter(pk=user_id, epoch=cursor.epoch, top__lt=cursor.stamp)
-        if inboxes.update(epoch=new_epoch()):
+        if inboxes.update(epoch=new_epoch()) and is_due("epoch_changed"):
             logger.warning("epoch_changed user=%s position=%s top=%s", user_id, cursor.stamp, state.position.top)
 
 
@@ -246,18 +253,18 @@ def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> di
     return by_user
 
 
-def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], bool]:
-    """The first `limit` of the rows that the user may see, and whether there are more rows after them."""
+def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], int | None]:
+    """At most `limit` of the rows, those that the user may see, and the number below which there are more (None: none)."""
     items: list[Item] = []
-    more = True
-    while more and len(items) < limit:
-        found = list(rows[: limit + 1])
-        more = len(found) > limit
+    before = None
+    for _ in range(ROUNDS):
+        found = list((rows if before is None else rows.filter(number__lt=before))[: limit + 1])
         made = [item(row, rendered(event)) for row, event in _with_events({user_id: found[:limit]})[user_id] if event is not None]
         items += [each for each in made if isinstance(each, Item)]
-        if more:
-            rows = rows.filter(number__lt=found[limit - 1].number)
-    return items[:limit], more or len(items) > limit
+        before = found[limit - 1].number if len(found) > limit else None
+        if before is None or len(items) >= limit:
+            break
+    return items[:limit], items[limit - 1].number if len(items) > limit else before
 
 
 def _with_events(rows: Mapping[Any, Sequence[Notification]]) -> dict[Any, list[tuple[Row, EventCopy | None]]]:
@@ -287,7 +294,8 @@ def _may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:
         if not transaction.get_connection(_alias()).is_usable():
             raise
         # The site's code failed: what it does not allow is not shown, and the page goes on.
-        logger.error("visible_to_failed kind=%s event=%s error=%r", event.kind, event.pk, error)
+        if is_due("visible_to_failed", event.kind):
+            logger.error("visible_to_failed kind=%s event=%s error=%r", event.kind, event.pk, error)
         return set()
 
 
@@ -313,10 +321,17 @@ def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
         if not touched.update(**change):
             transaction.set_rollback(True, using=alias)
             return
-        _recount(inbox, alias)
+        before = [_counts(row, inbox) for row in rows]
         for row in rows:
             for name, value in change.items():
                 setattr(row, name, value)
+        if upto is None:
+            after = [_counts(row, inbox) for row in rows]
+            inbox.unread += sum(unread for unread, _ in after) - sum(unread for unread, _ in before)
+            inbox.unseen += sum(unseen for _, unseen in after) - sum(unseen for _, unseen in before)
+            inbox.save(using=alias, update_fields=["unread", "unseen"])
+        else:
+            _recount(inbox, alias)
         ops = [{op: upto}] if op and upto is not None else []
         # None: read back by the hub, which asks who may see it. So is what the user may no longer see though they can name it.
         is_told = bool(ops) if upto is not None else not any(is_restricted(row.event) for row in rows)
@@ -346,6 +361,12 @@ def _next_step(user_id: Any, alias: str) -> Inbox | None:
     """Lock the inbox and advance it: a write as the first statement, so that SQLite too waits instead of failing later."""
     inboxes = Inbox.objects.using(alias).filter(pk=user_id)
     return inboxes.get() if inboxes.update(top=F("top") + 1) else None
+
+
+def _counts(row: Notification, inbox: Inbox) -> tuple[bool, bool]:
+    """Whether the row counts as unread, and as unseen."""
+    is_unread = row.read_at is None and row.archived_at is None and row.deleted_at is None
+    return is_unread, is_unread and row.number > inbox.seen_upto
 
 
 def _recount(inbox: Inbox, alias: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from notifications.conf import app_settings
+from notifications.logs import is_due
 from notifications.protocol import WakeUp
 from notifications.ringer import HUBS, group, opened, ring, user_group
 
@@ -55,7 +56,11 @@ class Membership:
 
     def change(self, user: str) -> None:
         """The user's first socket has come, or the last one gone."""
-        if self.layer is not None:
+        if self.layer is None:
+            return
+        if (user in self._users) == (user in self._joined):
+            self._changed.pop(user, None)  # came and went before it was joined, or the other way round
+        else:
             self._changed[user] = None
             self._has_changed.set()
 
@@ -83,6 +88,7 @@ class Membership:
         if user is None:
             self._has_changed.clear()
             return
+        self._changed[user] = self._changed.pop(user)  # to the end: should it fail, the others do not wait for it
         life = self._lives
         if user in self._users and user not in self._joined:
             await _bounded(self.layer.group_add(user_group(user), self._channel))
@@ -158,7 +164,8 @@ class Membership:
     def _received(self, message: Mapping[str, Any]) -> None:
         wake_up = opened(message.get("body"))
         if wake_up is None:
-            logger.warning("wake_up_refused type=%.50s", message.get("type"))
+            if is_due("wake_up_refused"):
+                logger.warning("wake_up_refused type=%.50s", message.get("type"))
             return
         if wake_up.echo == self._id:
             self._echo.set()

@@ -32,11 +32,11 @@ class Event(models.Model):
     """`{"users": [id, ...], "groups": [id, ...]}`, ids as JSON values; a group is expanded by the relay."""
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     pending = models.BooleanField(_("pending"), null=True, default=True, db_index=True)
-    """True or NULL, never False: a plain index then holds the pending rows only (MariaDB has no partial ones)."""
+    """True while it waits, then NULL. The index is a plain one: MariaDB has no partial ones."""
     wide = models.BooleanField(_("wide"), default=False)
     """Many recipients or a group: relayed in slices that alternate with narrow events, so that nobody waits behind it."""
     users_done = models.PositiveIntegerField(_("users done"), default=0)
-    groups_after = models.CharField(_("groups after"), max_length=64, blank=True, default="")
+    groups_after = models.CharField(_("groups after"), max_length=255, blank=True, default="")
     """Progress: how many of `users` are fanned out; then the last user id, in order, of the `groups`."""
     tries = models.PositiveSmallIntegerField(_("tries"), default=0)
     retry_at = models.DateTimeField(_("retry at"), null=True, blank=True)

@@ -125,6 +125,8 @@ def _audience(to: Any) -> tuple[list[Any], list[Any]]:
     groups: dict[Any, None] = {}
     for each in _each(to):
         if isinstance(each, Group):
+            if not hasattr(get_user_model(), "groups"):
+                raise TypeError("the user model has no groups: name users")
             groups[_saved(each)] = None
         else:
             users[_user_id(each)] = None

@@ -5,17 +5,18 @@ deferred fields, `refresh_from_db()` and two stale copies of one row, and costs 
 """
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, connections, transaction
+from django.db import OperationalError, ProgrammingError, connections, transaction
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
+from notifications.logs import is_due
 from notifications.outbox import event_alias, write
 from notifications.rules import Change, Draft, ModelRule, SignalRule, registry
 
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 OLD = "_notifications_old"  # on the instance, from pre_save to post_save
 SAVES_AT_ONCE = 8  # of one instance, one inside the other
 BEFORE = "_notifications_before"  # on the instance, from a many-to-many field's pre_ signal to its post_ signal
-_logged: dict[tuple[str, str], float] = {}
 
 
 def start() -> None:
@@ -81,7 +81,7 @@ def _before_save(sender: Any, instance: Any, raw: bool, using: str, update_field
     if raw or not watched or instance.pk is None or (instance._state.adding and sender._meta.pk.has_default()):
         return  # a new instance whose key was made by its default has no row yet
     try:
-        with transaction.atomic(using=using):
+        with _savepoint(using):
             names = [sender._meta.get_field(name).attname for name in watched]
             saves[-1] = sender._base_manager.using(using).filter(pk=instance.pk).values(*names).first()
     except Exception as error:  # noqa: BLE001 - never in the way of the site's save
@@ -158,7 +158,7 @@ def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model:
             continue
         key = (rule, name)
         try:
-            with transaction.atomic(using=using):
+            with _savepoint(using):
                 if action.startswith("pre_"):
                     owners = _owners(rule, name, instance, reverse, pk_set, using)
                     instance.__dict__.setdefault(BEFORE, {})[key] = (owners, _sets(rule, name, owners, using))
@@ -208,11 +208,18 @@ def _run_all(rules: Iterable[ModelRule], change: Change, using: str) -> None:
 def _run(name: str, function: Callable[[], Any], using: str) -> None:
     """Call a rule and store its drafts in a savepoint of their own, so that neither can poison the site's transaction."""
     try:
-        with transaction.atomic(using=using):
-            for draft in _drafts(function()):
-                write(draft, using=using)
+        with _savepoint(using):
+            drafts = list(_drafts(function()))
+            with transaction.atomic(using=using) if drafts else nullcontext():
+                for draft in drafts:
+                    write(draft, using=using)
     except Exception as error:  # noqa: BLE001 - the site's rule, or our missing table: the save goes on, as do others
         _log("rule_failed", name, error)
+
+
+def _savepoint(using: str) -> AbstractContextManager[Any]:
+    """A savepoint where a transaction is open. Elsewhere there is nothing to protect, and SQLite would take its write lock."""
+    return transaction.atomic(using=using) if transaction.get_connection(using).in_atomic_block else nullcontext()
 
 
 def _drafts(result: Any) -> Iterator[Draft]:
@@ -228,10 +235,9 @@ def _drafts(result: Any) -> Iterator[Draft]:
 
 def _log(what: str, name: str, error: Exception) -> None:
     """One line a kind of failure a minute, with its traceback unless the database or its tables are away."""
-    key = (name, type(error).__name__)
-    if time.monotonic() - _logged.get(key, float("-inf")) < 60:
+    if not is_due(what, name, type(error).__name__):
         return
-    _logged[key] = time.monotonic()
-    is_database = isinstance(error, DatabaseError)
-    hint = " (are the migrations applied?)" if is_database else ""
-    logger.error("%s rule=%s error=%r%s", what, name, error, hint, exc_info=None if is_database else error)
+    if isinstance(error, OperationalError | ProgrammingError):
+        logger.error("%s rule=%s error=%r (are the migrations applied?)", what, name, error)
+    else:
+        logger.error("%s rule=%s", what, name, exc_info=error)

@@ -17,6 +17,7 @@ from django.db import InterfaceError, InternalError, OperationalError, Programmi
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification, RelayTurn, new_epoch
 from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
@@ -84,7 +85,7 @@ def _relay_as_guest(alias: str) -> bool:
         if not _due(alias, ()).filter(wide=False).exists():
             return True
         if not _attempt(alias, set(), wide=False, is_sweep=False).is_mine:
-            return True  # whoever has the turn looks once more
+            return False  # who has the turn may be a guest too, and leave without another look
     return False
 
 
@@ -236,6 +237,8 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
     named = {event.pk: [key.to_python(id) for id in _next_users(event)] for event in events}
     wanted = {id for ids in named.values() for id in ids}
     existing = set(users().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    if len(existing) < len(wanted) and is_due("recipients_missing"):
+        logger.error("recipients_missing count=%s events=%s", len(wanted) - len(existing), [event.pk for event in events][:10])
     result = []
     for event in events:
         ids = [id for id in named[event.pk] if id in existing]

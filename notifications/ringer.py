@@ -21,6 +21,7 @@ from django.conf import settings
 from msgspec import structs
 
 from notifications.conf import app_settings
+from notifications.logs import is_due
 from notifications.protocol import Step, WakeUp
 
 __all__ = ["HUBS", "MESSAGE_TYPE", "group", "inbox_stepped", "opened", "ring", "ringer", "sealed", "user_group"]
@@ -35,6 +36,7 @@ USERS_PER_MESSAGE: Final = 500
 MESSAGE_BYTES: Final = 256 * 1024  # past it the letters stay home: the wake-up only says "look"
 SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
+WAITING: Final = 1000  # wake-ups behind a slow layer; beyond, the oldest are dropped: the gap that they leave is healed
 FLUSH_SECONDS: Final = 0.2
 _decoder = msgspec.json.Decoder(WakeUp)
 
@@ -88,7 +90,7 @@ class Ringer:
     def reset(self) -> None:
         """Start anew: in a forked child the parent's loop, thread and lock are not ours."""
         self.hub: Hub | None = None
-        self._waiting: deque[WakeUp] = deque()
+        self._waiting: deque[WakeUp] = deque(maxlen=WAITING)
         self._lock = threading.Lock()
         self._sending_on: asyncio.AbstractEventLoop | None = None
         self._idle = threading.Event()
@@ -96,7 +98,6 @@ class Ringer:
         self._background: asyncio.AbstractEventLoop | None = None
         self._failures = 0
         self._closed_until = 0.0
-        self._last_log = float("-inf")
 
     def ring(self, wake_up: WakeUp) -> None:
         hub = self.running_hub()
@@ -149,8 +150,9 @@ class Ringer:
             raise
 
     async def _send(self, layer: Any, batch: list[WakeUp]) -> None:
+        sealed_messages = list(messages(batch))
         try:
-            for name, blob in messages(batch):
+            for name, blob in sealed_messages:
                 async with asyncio.timeout(SEND_SECONDS):
                     await layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob})
             self._failures = 0
@@ -172,8 +174,7 @@ class Ringer:
         return self._background
 
     def _log(self, error: BaseException) -> None:
-        if time.monotonic() - self._last_log >= 60:
-            self._last_log = time.monotonic()
+        if is_due("layer_failed"):
             logger.error("layer_failed error=%r; pages learn of news by the watermark until it is back", error)
 
 
@@ -181,8 +182,9 @@ def messages(batch: Iterable[WakeUp]) -> Iterator[tuple[str, bytes]]:
     """A batch of wake-ups as few sealed messages, each with the group it goes to. A user's contiguous steps join."""
     batch = list(batch)
     sessions = [check for wake_up in batch for check in wake_up.sessions]
-    if sessions:  # to all hubs: a handshake under way has not joined its user's group yet
-        yield group(HUBS), sealed(WakeUp(sessions=sessions))
+    for start in range(0, len(sessions), USERS_PER_MESSAGE):
+        # To all hubs: a handshake under way has not joined its user's group yet.
+        yield group(HUBS), sealed(WakeUp(sessions=sessions[start : start + USERS_PER_MESSAGE]))
     for echo in {wake_up.echo for wake_up in batch if wake_up.echo}:
         yield group(HUBS), sealed(WakeUp(echo=echo))
     if any(wake_up.pending for wake_up in batch):

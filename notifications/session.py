@@ -15,9 +15,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends import cache as cache_sessions
+from django.contrib.sessions.backends import cached_db as cached_sessions
 from django.contrib.sessions.backends import db as database_sessions
-from django.core.exceptions import DisallowedHost, ValidationError
+from django.core.cache import caches
+from django.core.exceptions import DisallowedHost, SuspiciousOperation, ValidationError
 from django.db import DatabaseError, transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
@@ -27,6 +31,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.http import is_same_domain
 
 from notifications.inbox import forget
+from notifications.logs import is_due
 from notifications.protocol import SessionCheck, WakeUp
 from notifications.ringer import ring
 
@@ -35,6 +40,7 @@ __all__ = ["Identity", "authenticate", "is_own_origin", "session_hash", "session
 logger = logging.getLogger(__name__)
 
 LONGEST_KEY: Final = 4096  # signed cookies hold the whole session; no browser stores more
+UNREADABLE: Final = (ValueError, TypeError, LookupError, SuspiciousOperation)  # by which an engine complains of a cookie
 KEEPS_NO_STATE: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
@@ -146,13 +152,26 @@ def _is_trusted(origin: str, trusted: str) -> bool:
 
 
 def _load(keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The sessions under these keys. Raises what the store raises when it is away: that must not look like "no session"."""
     engine = import_module(settings.SESSION_ENGINE).SessionStore
-    if engine.load is database_sessions.SessionStore.load:
+    if engine.load in (database_sessions.SessionStore.load, cached_sessions.SessionStore.load):
         rows = engine.get_model_class().objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
         decode = engine().decode
         return {row.session_key: decode(row.session_data) for row in rows}
-    loaded = ((key, _read_only(engine)(key).load()) for key in keys if key)
-    return {key: session for key, session in loaded if session}
+    if engine.load is cache_sessions.SessionStore.load:  # which takes a cache that is away for an empty one
+        names = {engine(key).cache_key: key for key in keys if key}
+        return {names[name]: session for name, session in caches[settings.SESSION_CACHE_ALIAS].get_many(names).items()}
+    return {key: session for key in keys if key and (session := _load_one(engine, key))}
+
+
+def _load_one(engine: type[Any], key: str) -> Mapping[str, Any]:
+    try:
+        session: Mapping[str, Any] = _read_only(engine)(key).load()
+    except UNREADABLE as error:  # an engine that chokes on one cookie speaks for that one only
+        if is_due("session_unreadable"):
+            logger.warning("session_unreadable engine=%s error=%r", engine.__module__, error)
+        return {}
+    return session
 
 
 def _read_only(engine: type[Any]) -> type[Any]:
@@ -202,8 +221,10 @@ def _is_fresh(user: Any, stored: Any) -> bool:
         return True
     if not isinstance(stored, str) or not stored:
         return False
-    hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
-    return any(constant_time_compare(stored, each) for each in hashes)
+    if constant_time_compare(stored, user.get_session_auth_hash()):
+        return True
+    older = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
+    return any(constant_time_compare(stored, each) for each in older)
 
 
 def _logged_out(sender: Any, request: Any = None, user: Any = None, **_: Any) -> None:
@@ -217,10 +238,18 @@ def _logged_out(sender: Any, request: Any = None, user: Any = None, **_: Any) ->
 
 
 def _user_saved(sender: Any, instance: Any, created: bool, raw: bool, using: str, update_fields: Any, **_: Any) -> None:
-    is_user = isinstance(instance, get_user_model())
-    if is_user and not created and not raw and not (update_fields and set(update_fields) <= {"last_login"}):
+    if not isinstance(instance, get_user_model()) or created or raw:
+        return
+    if update_fields is None or _can_end_sessions(instance, set(update_fields)):
         check = SessionCheck(str(instance.pk), ask=True)
         transaction.on_commit(lambda: ring(WakeUp(sessions=[check])), using=using, robust=True)
+
+
+def _can_end_sessions(user: Any, fields: set[str]) -> bool:
+    """Whether saving these fields can end the user's sessions. A hash of the site's own may depend on anything."""
+    if type(user).get_session_auth_hash is AbstractBaseUser.get_session_auth_hash:
+        return bool(fields & {"password", "is_active"})
+    return not fields <= {"last_login"}
 
 
 def _user_deleted(sender: Any, instance: Any, using: str, **_: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
@@ -47,7 +47,7 @@ class Listing:
     @property
     def older(self) -> str:
         """The query of the next page, or nothing: keyset, so that what arrives meanwhile shifts no row."""
-        return f"?show={self.show}&before={self.page.items[-1].number}" if self.page.more and self.page.items else ""
+        return "" if self.page.before is None else f"?show={self.show}&before={self.page.before}"
 
 
 @dataclass
@@ -90,7 +90,10 @@ def page_view(view: View) -> View:
         except BadRequest as error:
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
 
-    return cast(View, transaction.non_atomic_requests(cache_control(private=True, no_store=True)(guarded)))
+    answered = cache_control(private=True, no_store=True)(guarded)
+    for alias in connections:  # so that a step has been taken when the answer shows what came of it
+        answered = transaction.non_atomic_requests(using=alias)(answered)
+    return cast(View, answered)
 
 
 @page_view

@@ -36,6 +36,7 @@ class Worker:
     async def stop(self) -> None:
         """Close the thread's connections and join it; a thread that hangs in the database is left to its time limits."""
         closed = asyncio.wrap_future(self._executor.submit(connections.close_all))
+        self._executor.shutdown(wait=False)  # what has been submitted still runs, nothing comes after the last
         done, _ = await asyncio.wait({closed}, timeout=STOP_SECONDS)
         self._executor.shutdown(wait=bool(done), cancel_futures=True)
 
@@ -59,17 +60,20 @@ class Gathered:
         return await asyncio.shield(answer)
 
     async def _ask_all(self) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
-        asking, self._asking, self._task = self._asking, {}, None
-        try:
-            answers = await self._worker.run(self._job, list(asking))
-        except Exception as error:  # noqa: BLE001 - passed on to every caller
-            for future in asking.values():
-                future.set_exception(error)
-                future.exception()  # a caller may have given up: then nobody else fetches it
-        else:
-            for key, future in asking.items():
-                future.set_result(answers.get(key))
+        """One job at a time: what is asked while it runs waits together for the next, however long the database takes."""
+        while self._asking:
+            await asyncio.sleep(GATHER_SECONDS)
+            asking, self._asking = self._asking, {}
+            try:
+                answers = await self._worker.run(self._job, list(asking))
+            except Exception as error:  # noqa: BLE001 - passed on to every caller
+                for future in asking.values():
+                    future.set_exception(error)
+                    future.exception()  # a caller may have given up: then nobody else fetches it
+            else:
+                for key, future in asking.items():
+                    future.set_result(answers.get(key))
+        self._task = None
 
 
 def _limit_connections() -> None:
@@ -77,8 +81,14 @@ def _limit_connections() -> None:
 
 
 def _set_limits(sender: Any, connection: Any, **_: Any) -> None:
-    """A frozen server process must not hold a lock for ever, nor a slow query this thread."""
-    if getattr(_here, "is_limited", False) and connection.vendor == "postgresql":
+    """A frozen server process must not hold a lock for ever, nor a slow query this thread.
+
+    Not where connections are shared behind a pool, whose next user would inherit the limits: Django's own
+    `DISABLE_SERVER_SIDE_CURSORS` says so of a transaction pooler, its option `pool` of psycopg's.
+    """
+    database = connection.settings_dict
+    is_pooled = database.get("DISABLE_SERVER_SIDE_CURSORS") or database["OPTIONS"].get("pool")
+    if getattr(_here, "is_limited", False) and connection.vendor == "postgresql" and not is_pooled:
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '15s'; SET lock_timeout = '10s'")
             cursor.execute("SET idle_in_transaction_session_timeout = '30s'")

@@ -15,6 +15,7 @@ from django.db import connections
 
 from tests.servers import AsgiProcess, Missing, RedisServer, daphne_process, postgres_server, redis_server
 
+pytest_plugins = ("tests.site.sockets",)
 NOT_RUN = "not run: "  # tests/run.py looks for this word in the reasons of skipped tests
 
 

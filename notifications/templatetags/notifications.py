@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final
 
 from django import template
-from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, ProgrammingError, router, transaction
 from django.http import HttpRequest
@@ -29,6 +28,7 @@ from django.utils.translation import gettext as _
 
 from notifications.inbox import Page, read_page
 from notifications.items import safe_url
+from notifications.logs import is_due
 from notifications.models import Inbox
 from notifications.protocol import Item
 from notifications.views import Listing, Reading, inbox_url, login_url
@@ -46,7 +46,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 register = template.Library()
 
-NOTHING: Final = Page(position="", top=0, items=[], unread=0, unseen=0, seen_upto=0, more=False)
+NOTHING: Final = Page(position="", top=0, items=[], unread=0, unseen=0, seen_upto=0, more=False, before=None)
 BLANK: Final = Item(  # what the `<template>` of a list is made of: every part there, every part empty
     id=0,
     number=0,
@@ -144,9 +144,8 @@ def _is_signed_in(request: HttpRequest) -> bool:
     except AttributeError:  # no AuthenticationMiddleware
         return False
     except SynchronousOnlyOperation:
-        # An async view that has not asked for its user: whoever has a session gets a bell, and the socket knows whose it is.
-        user = getattr(request, "_acached_user", None)
-        return settings.SESSION_COOKIE_NAME in request.COOKIES if user is None else bool(user.is_authenticated)
+        user = getattr(request, "_acached_user", None)  # what an async view gets by `await request.auser()`, and only by that
+        return user is not None and bool(user.is_authenticated)
 
 
 def _read(request: HttpRequest) -> Listing:
@@ -159,7 +158,8 @@ def _read(request: HttpRequest) -> Listing:
         with transaction.atomic(using=alias) if transaction.get_connection(alias).in_atomic_block else nullcontext():
             return Listing(read_page(request.user.pk))
     except (OperationalError, ProgrammingError) as error:
-        logger.error("inbox_unreadable error=%s hint=has_migrate_been_run", str(error).partition("\n")[0])
+        if is_due("inbox_unreadable"):
+            logger.error("inbox_unreadable error=%s hint=has_migrate_been_run", str(error).partition("\n")[0])
         return Listing(NOTHING)
 
 

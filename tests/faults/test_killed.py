@@ -15,7 +15,6 @@ from notifications.models import Event, Notification
 from notifications.signals import event_committed
 from tests.site.client import Page
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SUICIDE = """

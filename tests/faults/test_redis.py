@@ -17,7 +17,6 @@ from tests.site.people import Browser, tell
 from tests.site.settings import layers_at
 from tests.site.sockets import whatever_the_database
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = [pytest.mark.django_db(transaction=True), whatever_the_database]
 
 REPAIR_SECONDS = 20.0

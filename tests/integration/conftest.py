@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection
 
-from notifications import receivers
+from notifications import logs
 from notifications.protocol import WakeUp
 from tests.site.declarations import own_declarations
 
@@ -48,7 +48,7 @@ def own_rules() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def unmuted_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test hears its own first error: the app logs one line a kind of failure a minute."""
-    monkeypatch.setattr(receivers, "_logged", {})
+    monkeypatch.setattr(logs, "_last", {})
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from tests.site.client import Page
 from tests.site.people import Browser, tell
 from tests.site.sockets import whatever_the_database
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 STOP_SECONDS = 6.0

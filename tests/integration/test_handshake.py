@@ -21,7 +21,6 @@ from notifications.session import authenticate, session_key
 from tests.site.client import SUBPROTOCOL, Page, new_session
 from tests.site.people import tell
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SIGNED_OUT = {"type": "bye", "code": 4401, "reason": "signed out", "retry_after": None}

@@ -15,7 +15,6 @@ from tests.site.client import Page
 from tests.site.people import Browser, tell
 from tests.site.sockets import whatever_the_database
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 AT_ONCE_SECONDS = 5.0  # far below the watermark of 15, far above what a slow machine takes

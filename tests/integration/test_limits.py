@@ -13,7 +13,6 @@ from notifications.stream import WINDOW_BYTES, WINDOW_STEPS
 from tests.site.client import Page
 from tests.site.people import tell
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

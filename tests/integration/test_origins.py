@@ -9,8 +9,6 @@ from websockets.exceptions import InvalidStatus
 from notifications.session import is_own_origin
 from tests.site.client import Page
 
-pytest_plugins = "tests.site.sockets"
-
 OWN = "http://shop.example:8000"
 
 

@@ -18,7 +18,6 @@ from django.utils import timezone
 from tests.site.client import Page, new_session
 from tests.site.people import Browser, tell
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TOLD_SECONDS = 2.0  # what a signal tells, in this process or another

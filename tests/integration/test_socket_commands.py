@@ -12,7 +12,6 @@ from notifications.models import Notification
 from tests.site.client import Page
 from tests.site.people import tell
 
-pytest_plugins = "tests.site.sockets"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NESTED = "[" * 2000 + "]" * 2000
