@@ -29,6 +29,7 @@ from tests.servers import Missing, postgres_server, programs  # noqa: E402 - fou
 
 STAGE_SECONDS = 600  # a stage that hangs ends here, and fails
 INTERRUPT_SECONDS = 20  # what an interrupted stage gets to stop its servers
+BY_TWO = ["-n", "2", "--dist", "loadfile"]  # a module's tests share servers, so they stay together
 SITE = {"DJANGO_SETTINGS_MODULE": "tests.site.settings"}
 DEMO = {"DJANGO_SETTINGS_MODULE": "project.settings"}
 NOT_RUN = "not run: "  # how tests/conftest.py begins the reason of a skipped test
@@ -145,14 +146,14 @@ def unit(words: list[str]) -> Outcome:
 
 @stage
 def sqlite(words: list[str]) -> Outcome:
-    return pytest("tests/integration", "tests/faults", words=words, env={"DATABASE_URL": ""})
+    return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
 
 
 @stage
 def postgres(words: list[str]) -> Outcome:
     provide(programs.postgres_bin, apt="postgresql")
     with postgres_server() as server:
-        return pytest("tests/integration", "tests/faults", words=words, env={"DATABASE_URL": server.url})
+        return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": server.url})
 
 
 @stage
