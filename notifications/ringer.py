@@ -150,9 +150,14 @@ class Ringer:
             raise
 
     async def _send(self, layer: Any, batch: list[WakeUp]) -> None:
-        sealed_messages = list(messages(batch))
         try:
-            for name, blob in sealed_messages:
+            ready = list(messages(batch))
+        except Exception as error:  # noqa: BLE001 - content that cannot be encoded is no fault of the layer's; the watermark heals
+            if is_due("wake_up_unsealable"):
+                logger.error("wake_up_unsealable error=%r", error)
+            return
+        try:
+            for name, blob in ready:
                 async with asyncio.timeout(SEND_SECONDS):
                     await layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob})
             self._failures = 0

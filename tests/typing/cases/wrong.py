@@ -2,17 +2,8 @@
 
 from django.contrib.auth.models import User
 
-from notifications import (
-    Change,
-    Draft,
-    Kind,
-    Text,
-    anotify,
-    notfy,  # noqa: F401  # E: attr-defined
-    notify,
-    rule,
-    signal_rule,
-)
+import notifications
+from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
 from notifications.inbox import mark, read_page
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
@@ -50,3 +41,4 @@ def writes_to_the_change(change: Change) -> None:
 read_page(1, show="everything")  # E: arg-type
 mark(1, "forget", upto=1)  # E: arg-type
 mark(1, "read", [1])  # E: call-arg
+notifications.notfy()  # E: attr-defined
