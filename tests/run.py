@@ -179,7 +179,7 @@ def wheel(words: list[str]) -> Outcome:
 def browser(words: list[str]) -> Outcome:
     """In a pytest process of its own: Playwright's event loop breaks async tests that share one with it."""
     provide(programs.chromium, apt="chromium")
-    return pytest("tests/browser", words=words)
+    return pytest("tests/browser", words=[*BY_TWO, *words])
 
 
 # How a stage is run.
