@@ -10,6 +10,7 @@ from django.utils.translation import ngettext
 
 from notifications.items import rendered
 from notifications.models import Event, Notification
+from notifications.querysets import EventQuerySet
 from notifications.rules import registry
 
 __all__: list[str] = []
@@ -78,8 +79,8 @@ class EventAdmin(ReadOnlyAdmin):
         return request.user.has_perm("live_notifications.change_event")
 
     @admin.action(description=_("Try again: relay the chosen events that were set aside"), permissions=["try_again"])
-    def try_again(self, request: HttpRequest, events: QuerySet[Event]) -> None:
-        chosen = events.filter(set_aside_at__isnull=False)
+    def try_again(self, request: HttpRequest, events: EventQuerySet) -> None:
+        chosen = events.set_aside()
         count = chosen.update(pending=True, tries=0, retry_at=None, set_aside_at=None, error="")
         self.message_user(
             request, ngettext("%(count)d event waits again.", "%(count)d events wait again.", count) % {"count": count}

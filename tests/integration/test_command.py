@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError, ProgrammingError
 
 from notifications import notify
 from notifications import relay as relay_module
@@ -90,14 +90,15 @@ def test_an_interval_that_is_no_time_is_refused(naps):
     assert naps == []
 
 
-def test_while_the_database_is_away_it_says_so_and_lives_on(mina, titles, naps, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, ProgrammingError])
+def test_while_the_database_is_away_it_says_so_and_lives_on(mina, titles, naps, monkeypatch, error):
     notify("plain", to=mina, title="t")
     looks = []
 
     def look() -> None:
         looks.append(1)
         if len(looks) == 1:
-            raise OperationalError("server closed the connection unexpectedly")
+            raise error("server closed the connection unexpectedly")
         relay_module.sweep()
 
     monkeypatch.setattr(command, "sweep", look)

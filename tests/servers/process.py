@@ -1,5 +1,6 @@
 """One server process of our own: start, wait until it answers, stop, kill, suspend, start again on the same port."""
 
+import abc
 import contextlib
 import os
 import random
@@ -37,7 +38,7 @@ def free_port() -> int:
             return port
 
 
-class ServerProcess:
+class ServerProcess(abc.ABC):
     """Subclasses say by `command()` what to start and by `is_ready()` when it answers."""
 
     stop_signal = signal.SIGTERM
@@ -53,11 +54,11 @@ class ServerProcess:
         """The running process; the leader of a session of its own, so that Ctrl-C in a terminal leaves it to us."""
         self.log_path = directory / f"{type(self).__name__.lower()}-{self.port}.log"
 
-    def command(self) -> Sequence[str | Path]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def command(self) -> Sequence[str | Path]: ...
 
-    def is_ready(self) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def is_ready(self) -> bool: ...
 
     def __enter__(self) -> Self:
         self.start()
@@ -147,4 +148,4 @@ class ServerProcess:
                 raise NotReady(f"{process.args!r} ended with {process.returncode}:\n{self.log[-LOG_TAIL:]}")
             if time.monotonic() > deadline:
                 raise NotReady(f"{process.args!r} did not answer in {READY_SECONDS} s:\n{self.log[-LOG_TAIL:]}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # a process that comes up tells nobody: it can only be asked

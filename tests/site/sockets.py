@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from tests.servers import AsgiProcess, daphne_process, uvicorn_process
 from tests.site.client import new_session
 
+# Not left out: the SQLite stage of the same run has it.
 whatever_the_database = pytest.mark.skipif(
     os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="the database has no part in it: run on SQLite"
 )

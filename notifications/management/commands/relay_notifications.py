@@ -1,13 +1,15 @@
 """Relay what is pending, where no server process with a hub does it: under plain WSGI, or beside Celery workers."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connections
 
 from notifications.outbox import event_alias
 from notifications.relay import sweep
+
+SHORTEST_SECONDS: Final = 0.1  # between two looks, so that no interval makes them a busy loop
 
 
 class Command(BaseCommand):
@@ -21,11 +23,11 @@ class Command(BaseCommand):
         while True:
             try:
                 sweep()
-            except OperationalError as error:
+            except (DatabaseError, InterfaceError) as error:  # it restarts, or a deploy has not migrated it yet: live on
                 if options["once"]:
                     raise
                 self.stderr.write(f"The database {event_alias()!r} is away: {error}")
-                connection.close()
+                connections[event_alias()].close()
             if options["once"]:
                 return
-            time.sleep(max(options["interval"], 0.1))
+            time.sleep(max(options["interval"], SHORTEST_SECONDS))
