@@ -7,11 +7,12 @@ PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 DEMO_URL := http://127.0.0.1:$(PORT)/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test faults lint format clean
 
 help:
 	@echo "make demo [PORT=8000]   a small shop with a live inbox, on $(DEMO_URL)"
 	@echo "make test               every test there is, with a summary; the first run takes longer, it installs"
+	@echo "make faults             the ten guarantees under attack, at full size, with the figures reached: about 20 minutes"
 	@echo "make lint               ruff, mypy and the import floors only"
 	@echo "make format             lay the code out as make lint wants it"
 	@echo "make clean              remove what the other targets have made"
@@ -26,6 +27,9 @@ demo: $(VENV)/.demo-installed
 
 test: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py
+
+faults: $(VENV)/.tests-installed
+	@$(PYTHON) tests/run.py faults_sqlite faults_postgres
 
 lint: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py lint types floors

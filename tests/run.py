@@ -1,6 +1,6 @@
 """All that `make test` runs, stage after stage, and what came of each.
 
-    python tests/run.py                all stages
+    python tests/run.py                all stages but those of `make faults`
     python tests/run.py unit js        these; further words after `--` go to pytest: `unit -- -k position -x`
 
 What a stage needs and this machine lacks is installed where that is possible, and said aloud. What still cannot run is listed
@@ -27,9 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from tests.servers import Missing, postgres_server, programs  # noqa: E402 - found by the line above
 
-STAGE_SECONDS = 600  # a stage that hangs ends here, and fails
+STAGE_SECONDS = 900  # a stage that hangs ends here, and fails
 INTERRUPT_SECONDS = 20  # what an interrupted stage gets to stop its servers
 BY_TWO = ["-n", "2", "--dist", "loadfile"]  # a module's tests share servers, so they stay together
+QUICK = ["-m", "not long"]
 SITE = {"DJANGO_SETTINGS_MODULE": "tests.site.settings"}
 DEMO = {"DJANGO_SETTINGS_MODULE": "project.settings"}
 NOT_RUN = "not run: "  # how tests/conftest.py begins the reason of a skipped test
@@ -44,6 +45,7 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     not_run: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -57,10 +59,12 @@ class Outcome:
         self.failed += other.failed
         self.skipped += other.skipped
         self.not_run += other.not_run
+        self.figures += other.figures
 
 
 Stage = Callable[[list[str]], Outcome]
 STAGES: dict[str, Stage] = {}
+FAULTS = ("faults_sqlite", "faults_postgres")
 
 
 def stage(function: Stage) -> Stage:
@@ -73,7 +77,7 @@ def main() -> int:
     pytest_words = words[words.index("--") + 1 :] if "--" in words else []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", metavar="stage", help=", ".join(STAGES))
-    chosen = parser.parse_args(words[: len(words) - len(pytest_words)]).stages or list(STAGES)
+    chosen = parser.parse_args(words[: len(words) - len(pytest_words)]).stages or [name for name in STAGES if name not in FAULTS]
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
@@ -101,6 +105,8 @@ def summarise(outcomes: Mapping[str, Outcome]) -> int:
         total.seconds += outcome.seconds
         numbers = f"{outcome.passed:7} {outcome.failed:7} {outcome.skipped:8} {outcome.seconds:8.1f}"
         say(f"{name:12} {outcome.word:8} {numbers}")
+    for name in [name for name in outcomes if name in FAULTS]:
+        say(f"\nFigures of {name}:\n" + "\n".join(outcomes[name].figures))
     for name, outcome in outcomes.items():
         for reason in dict.fromkeys(outcome.not_run):
             say(f"NOT RUN: {name}: {reason}")
@@ -146,14 +152,14 @@ def unit(words: list[str]) -> Outcome:
 
 @stage
 def sqlite(words: list[str]) -> Outcome:
-    return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
+    return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": ""})
 
 
 @stage
 def postgres(words: list[str]) -> Outcome:
     provide(programs.postgres_bin, apt="postgresql")
     with postgres_server() as server:
-        return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": server.url})
+        return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": server.url})
 
 
 @stage
@@ -180,6 +186,19 @@ def browser(words: list[str]) -> Outcome:
     """In a pytest process of its own: Playwright's event loop breaks async tests that share one with it."""
     provide(programs.chromium, apt="chromium")
     return pytest("tests/browser", words=[*BY_TWO, *words])
+
+
+@stage
+def faults_sqlite(words: list[str]) -> Outcome:
+    """Every fault, the long ones too, each at its full size."""
+    return pytest("tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
+
+
+@stage
+def faults_postgres(words: list[str]) -> Outcome:
+    provide(programs.postgres_bin, apt="postgresql")
+    with postgres_server() as server:
+        return pytest("tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": server.url})
 
 
 # How a stage is run.
@@ -211,6 +230,8 @@ def read_junit(report: Path) -> Outcome:
         return Outcome()
     outcome = Outcome()
     for case in ET.parse(report).iter("testcase"):
+        properties = [(str(element.get("name")), str(element.get("value"))) for element in case.iter("property")]
+        outcome.figures += [f"  {case.get('name')}: {name}: {value}" for name, value in properties]
         reasons = [element.get("message") or "" for element in case.iter("skipped")]
         if case.find("failure") is not None or case.find("error") is not None:
             outcome.failed += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ from django.test import override_settings
 from notifications.ringer import HUBS, group, user_group
 from tests.servers import AsgiProcess, RedisServer, daphne_process, redis_server
 from tests.site.client import Page
-from tests.site.people import Browser, tell
+from tests.site.people import Browser, eventually, tell
 from tests.site.settings import layers_at
 from tests.site.sockets import whatever_the_database
 
@@ -37,15 +37,6 @@ async def two_layers(
             await pages[layer].until(lambda page: page.position)
         stack.enter_context(override_settings(CHANNEL_LAYERS=layers_at(redis.url, "core")))
         yield sites, pages
-
-
-async def eventually(is_so: Callable[[], bool], seconds: float) -> float:
-    """How long it took."""
-    started = time.monotonic()
-    while not await asyncio.to_thread(is_so):
-        assert time.monotonic() - started < seconds, "it did not happen in time"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - started
 
 
 def members(redis: RedisServer, name: str) -> int:

@@ -1,9 +1,11 @@
 """What people and programs do to the site while pages are open: tell, sign in over HTTP, sign out, change a password."""
 
+import asyncio
 import re
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlencode
@@ -30,6 +32,15 @@ def tell_all(user: Any, titles: Sequence[str]) -> None:
 
 async def tell(user: Any, *titles: str) -> None:
     await sync_to_async(tell_all)(user, titles)
+
+
+async def eventually(is_so: Callable[[], bool], seconds: float = 15.0) -> float:
+    """Ask until it is so, for what tells nobody when it happens. How long it took. Raises `AssertionError`."""
+    started = time.monotonic()
+    while not await sync_to_async(is_so)():
+        assert time.monotonic() - started < seconds, f"not within {seconds} s"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
 
 
 class Browser:
