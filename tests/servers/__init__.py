@@ -10,6 +10,7 @@ from tests.servers.asgi import AsgiProcess, daphne_process, uvicorn_process
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.process import NotReady, ServerProcess, free_port
 from tests.servers.programs import Missing
+from tests.servers.proxy import TcpProxy, tcp_proxy
 from tests.servers.redis import RedisServer, redis_server
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "PostgresServer",
     "RedisServer",
     "ServerProcess",
+    "TcpProxy",
     "daphne_process",
     "free_port",
     "postgres_server",
     "redis_server",
+    "tcp_proxy",
     "uvicorn_process",
 ]
