@@ -1,5 +1,7 @@
 """What the fault tests share: the figures that they reach, which `make faults` prints."""
 
+import os
+import random
 from collections.abc import Callable, Collection
 
 import pytest
@@ -29,3 +31,12 @@ class Figures:
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Figures:
     return Figures(record_property)
+
+
+@pytest.fixture
+def chance(figures: Figures) -> random.Random:
+    """Randomness of one test's own. Its seed is recorded; `FAULT_SEED` in the environment replays it."""
+    seed = int(os.environ.get("FAULT_SEED") or random.randrange(2**32))
+    figures.record("seed", seed)
+    print(f"FAULT_SEED={seed}")  # noqa: T201 - stands beside what pytest shows of a failure
+    return random.Random(seed)
