@@ -6,6 +6,7 @@ from django.urls import include, path
 
 from notifications import anotify, notify
 from tests.site.models import Order
+from tests.site.transactions import perform
 
 
 @login_required
@@ -35,6 +36,13 @@ async def async_tell(request: HttpRequest, user_id: int, title: str) -> HttpResp
     return HttpResponse("told")
 
 
+def transact(request: HttpRequest, fate: str, user_id: int, name: str) -> HttpResponse:
+    """Under `ATOMIC_REQUESTS`. The answer says when its transaction was committed, if it was."""
+    answer = HttpResponse(fate)
+    perform(fate, user_id, name, committed=lambda at: answer.headers.__setitem__("Committed-At", repr(at)))
+    return answer
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", page),
@@ -42,5 +50,6 @@ urlpatterns = [
     path("orders/<int:pk>/<str:status>/", change_order),
     path("tell/<int:user_id>/<str:title>/", tell),
     path("atell/<int:user_id>/<str:title>/", async_tell),
+    path("transact/<str:fate>/<int:user_id>/<str:name>/", transact),
     path("notifications/", include("notifications.urls")),
 ]
