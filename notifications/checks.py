@@ -1,29 +1,49 @@
 """System checks: each with an id, a hint and a test. `docs/settings.md` lists them."""
 
+import os
 import re
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import Any, Final
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
+from django.template import TemplateDoesNotExist, engines
+from django.template.backends.django import DjangoTemplates
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 
 from notifications.conf import PREFIX, app_settings, defaults
 from notifications.outbox import event_alias
 from notifications.relay import disturbs_writers
 from notifications.rules import registry
 
-__all__ = ["register_all"]
+__all__ = ["FLOORS", "ID_PREFIX", "register_all"]
+
+ID_PREFIX: Final = "live_notifications."
+FLOORS: Final[Mapping[str, str]] = {"django": "5.2.14", "daphne": "4.2.2", "channels": "4.3", "channels-redis": "4.3"}
+"""The oldest releases that carry the guarantees: `pyproject.toml`'s, for an installation that has passed it by."""
+REQUEST: Final = "django.template.context_processors.request"
+OPTIONS_HINT: Final = (
+    'Write DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
+    '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"}.'
+)
 
 
 def register_all() -> None:
     register(check_settings)
     register(check_names)
+    register(check_versions)
     register(check_layer)
+    register(check_layer_patience)
     register(check_urls, Tags.urls)
+    register(check_asgi)
+    register(check_origins, Tags.security)
+    register(check_templates, Tags.templates)
     register(check_databases)
     register(check_rules)
 
@@ -69,6 +89,24 @@ def check_names(**_: Any) -> Iterable[CheckMessage]:
     )
 
 
+def check_versions(**_: Any) -> Iterable[CheckMessage]:
+    for package, floor in FLOORS.items():
+        try:
+            installed = version(package)
+        except PackageNotFoundError:  # a site that serves by something else than Daphne may leave it out
+            continue
+        if _numbers(installed) < _numbers(floor):
+            yield Warning(
+                f"{package} {installed} is older than {floor}, the oldest release that this app is made for.",
+                hint=f'Run: python -m pip install --upgrade "{package}>={floor}"',
+                id="live_notifications.W012",
+            )
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
+
+
 def check_layer(**_: Any) -> Iterable[CheckMessage]:
     alias = app_settings.CHANNEL_LAYER
     try:
@@ -92,6 +130,44 @@ def check_layer(**_: Any) -> Iterable[CheckMessage]:
             hint="Use channels_redis in production: its RedisChannelLayer, or RedisPubSubChannelLayer.",
             id="live_notifications.W003",
         )
+    processes = os.environ.get("WEB_CONCURRENCY", "")
+    if isinstance(layer, InMemoryChannelLayer) and processes.isdecimal() and int(processes) > 1:
+        yield Warning(
+            f"The channel layer is in-memory, and WEB_CONCURRENCY asks for {processes} server processes.",
+            hint="What one process writes, the pages of the others show by their watermark only, up to 2 s later. "
+            "Use channels_redis, or one process. (How many processes Daphne or another tool starts cannot be seen from here.)",
+            id="live_notifications.W007",
+        )
+
+
+def check_layer_patience(**_: Any) -> Iterable[CheckMessage]:
+    """Whether a connection of the core layer outlasts its wait for news, asked of a connection made but not opened: so it
+    holds for every spelling of a host, and for the default of every redis-py."""
+    try:
+        layer = get_channel_layer(app_settings.CHANNEL_LAYER)
+    except Exception:  # noqa: BLE001 - E005 says it
+        return
+    wait = getattr(type(layer), "brpop_timeout", None)
+    if wait is None:  # only the core layer waits for Redis to speak
+        return
+    for index in range(len(layer.hosts)):
+        try:
+            timeout = layer.create_pool(index).make_connection().socket_timeout
+        except Exception as error:  # noqa: BLE001 - whatever redis-py thinks of the site's options
+            yield Error(
+                f"Host {index} of the channel layer {app_settings.CHANNEL_LAYER!r} cannot be used: {error}",
+                hint='Look at its "CONFIG": {"hosts": ...} in CHANNEL_LAYERS.',
+                id="live_notifications.E005",
+            )
+            continue
+        if timeout is not None and timeout <= wait:
+            yield Warning(
+                f"Host {index} of the channel layer gives up on a silent connection after {timeout:g} s, "
+                f"which is no longer than the layer waits for news ({wait} s).",
+                hint='Write it as {"address": "redis://...", "socket_timeout": 15} in "CONFIG": {"hosts": [...]}: '
+                "else whoever listens is cut off whenever it is quiet (redis-py 8 made 5 s its default).",
+                id="live_notifications.W008",
+            )
 
 
 def check_urls(**_: Any) -> Iterable[CheckMessage]:
@@ -105,22 +181,103 @@ def check_urls(**_: Any) -> Iterable[CheckMessage]:
             hint='Add path("notifications/", include("notifications.urls")) to the URL configuration.',
             id="live_notifications.E006",
         )
-    if not getattr(settings, "ASGI_APPLICATION", None):
+
+
+def check_asgi(**_: Any) -> Iterable[CheckMessage]:
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if not path:
         yield Warning(
             "ASGI_APPLICATION is not set, so no server process can hold a socket.",
             hint="Wrap the application in asgi.py in notifications.routing.live_application, and name it in settings.",
             id="live_notifications.W004",
         )
+        return
+    try:
+        import_string(path)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the site's module does, `check` itself must live
+        yield Warning(
+            f"ASGI_APPLICATION {path!r} cannot be imported: {error!r}",
+            hint="No ASGI server can start. Name module and variable, as in ASGI_APPLICATION = 'mysite.asgi.application'.",
+            id="live_notifications.W010",
+        )
+        return
+    from notifications.routing import applications  # late: what every command imports need not hold the hub
+
+    if not applications:
+        yield Warning(
+            f"ASGI_APPLICATION {path!r} has no live_application in it, so no page gets a socket.",
+            hint="In that module: from notifications.routing import live_application, and then "
+            "application = live_application(get_asgi_application()); other sockets go in as websocket=...",
+            id="live_notifications.W011",
+        )
+
+
+def check_origins(**_: Any) -> Iterable[CheckMessage]:
+    for origin in settings.CSRF_TRUSTED_ORIGINS:
+        if "*" in origin:
+            yield Warning(
+                f"CSRF_TRUSTED_ORIGINS trusts {origin!r}: a page of any host there may open its reader's socket.",
+                hint="Name each origin: CSRF_TRUSTED_ORIGINS = ['https://shop.example.com', ...]. A subdomain that serves what "
+                "others have written could else read along. The site's own host needs no entry.",
+                id="live_notifications.W013",
+            )
+
+
+def check_templates(**_: Any) -> Iterable[CheckMessage]:
+    try:
+        ours = [each for each in engines.all() if isinstance(each, DjangoTemplates) and _finds_templates(each)]
+    except ImproperlyConfigured:  # Django says it
+        return
+    if ours and not any(REQUEST in each.engine.context_processors for each in ours):
+        yield Warning(
+            "No template engine has the context processor `request`: the tags of {% load notifications %} print nothing.",
+            hint=f'Add "{REQUEST}" to "OPTIONS": {{"context_processors": [...]}} in TEMPLATES.',
+            id="live_notifications.W014",
+        )
+
+
+def _finds_templates(backend: DjangoTemplates) -> bool:
+    try:
+        backend.get_template("notifications/bell.html")
+    except TemplateDoesNotExist:
+        return False
+    return True
 
 
 def check_databases(**_: Any) -> Iterable[CheckMessage]:
-    if disturbs_writers(event_alias()):
+    alias = event_alias()
+    if disturbs_writers(alias):
         yield Warning(
             "SQLite opens transactions that read first and then fail to write (“database is locked”).",
-            hint='Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, '
-            '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"} to DATABASES.',
+            hint=OPTIONS_HINT,
             id="live_notifications.W005",
         )
+    if _blocks_readers(alias):
+        yield Warning(
+            "SQLite keeps no write-ahead log (WAL): whoever writes waits for all who read, and they for it.",
+            hint=OPTIONS_HINT,
+            id="live_notifications.W009",
+        )
+
+
+def _blocks_readers(alias: str) -> bool:
+    """Whether the file is known not to be in WAL mode. The mode stands in its header, so that no connection is needed: checks
+    must not open one. `notifications_doctor` asks the database itself."""
+    connection: Any = connections[alias]
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return False
+    name = str(connection.settings_dict["NAME"])
+    wants_wal = re.search(
+        r"journal_mode\s*=\s*['\"]?wal", str(connection.settings_dict["OPTIONS"].get("init_command")), re.IGNORECASE
+    )
+    if wants_wal or name.startswith("file:"):
+        return False
+    try:
+        with Path(name).open("rb") as file:
+            header = file.read(20)
+    except OSError:  # made by the first connection, and then without
+        return True
+    return header[18:20] != b"\2\2"
 
 
 def check_rules(**_: Any) -> Iterable[CheckMessage]:

@@ -1,7 +1,8 @@
 """How a site's `asgi.py` takes the app in: `application = live_application(get_asgi_application())`."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+from weakref import WeakSet
 
 from django.core.handlers.asgi import get_script_prefix
 from django.urls import Resolver404, resolve
@@ -10,9 +11,11 @@ from django.utils.translation import get_language, get_language_from_path, overr
 from notifications.consumers import NotificationConsumer
 from notifications.hub import Hub
 
-__all__ = ["live_application"]
+__all__ = ["applications", "live_application"]
 
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+applications: Final[WeakSet[Application]] = WeakSet()
+"""Those in use, whatever they are wrapped in: how a system check knows that the site has one."""
 
 
 def live_application(http: Application, *, websocket: Application | None = None) -> Application:
@@ -39,6 +42,7 @@ def live_application(http: Application, *, websocket: Application | None = None)
             await receive()
             await send({"type": "websocket.close"})
 
+    applications.add(application)
     return application
 
 

@@ -1,7 +1,10 @@
 """Each system check speaks when its condition holds, says what to do, and is silent otherwise."""
 
+import sqlite3
+import sys
 from importlib.metadata import PackageNotFoundError
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
@@ -9,11 +12,14 @@ from django.core.management import call_command
 from django.db import connections
 
 from notifications import checks as checks_module
-from notifications import rule
+from notifications import routing, rule
 from notifications.conf import defaults
+from tests.site.asgi import application  # as in a server process: held, so that there is one
 from tests.site.models import Order
+from tests.site.settings import LAYERS, TEMPLATES, layers_at
 
 PREFIX = "live_notifications."
+REDIS = "redis://127.0.0.1:1"
 
 
 def said(**arguments: Any) -> list[CheckMessage]:
@@ -25,9 +31,11 @@ def ids(**arguments: Any) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def sound_site(settings, own_rules):
+def sound_site(settings, own_rules, monkeypatch):
     """A site that no check has anything to say of."""
+    assert application is not None
     settings.DEBUG = True  # an in-memory layer is right for development
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
     settings.NOTIFICATIONS_WATERMARK_SECONDS = 15.0
     assert ids() == []
 
@@ -141,10 +149,8 @@ def test_w003_an_in_memory_layer_in_production(settings):
 
 @pytest.mark.parametrize("kind", ["core", "pubsub"])
 def test_w003_is_silent_for_a_shared_layer(settings, kind):
-    from tests.site.settings import layers_at
-
     settings.DEBUG = False
-    settings.CHANNEL_LAYERS = layers_at("redis://127.0.0.1:1", kind)
+    settings.CHANNEL_LAYERS = layers_at(REDIS, kind)
     assert ids() == []
 
 
@@ -158,11 +164,170 @@ def test_w004_no_asgi_application(settings):
     assert ids() == ["W004"]
 
 
+@pytest.mark.parametrize("processes", ["2", "16"])
+def test_w007_an_in_memory_layer_for_several_processes(monkeypatch, processes):
+    monkeypatch.setenv("WEB_CONCURRENCY", processes)
+    assert ids() == ["W007"]
+
+
+@pytest.mark.parametrize("processes", ["", "1", "many", "-2"])
+def test_w007_is_silent_for_one_process(monkeypatch, processes):
+    monkeypatch.setenv("WEB_CONCURRENCY", processes)
+    assert ids() == []
+
+
+def core_layer(settings, *hosts: Any, kind: str = "core") -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYERS[kind], "CONFIG": {"hosts": list(hosts)}}}
+
+
+SENTINELS = {"master_name": "mymaster", "sentinels": [("127.0.0.1", 26379)]}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        REDIS,
+        "rediss://127.0.0.1:1/0",
+        "unix:///tmp/redis.sock",
+        ("127.0.0.1", 6379),
+        ["127.0.0.1", 6379],
+        {"address": REDIS},
+        {"address": REDIS, "socket_timeout": 5},
+        {"host": "127.0.0.1", "port": 6379, "socket_timeout": 0.5},
+        f"{REDIS}?socket_timeout=4",
+        SENTINELS,
+    ],
+    ids=str,
+)
+def test_w008_a_core_layer_that_gives_up_when_it_is_quiet(settings, host):
+    """redis-py 8's own default is 5 s, which is how long the layer waits for news."""
+    core_layer(settings, host)
+    (message,) = said()
+    assert message.id == PREFIX + "W008"
+    assert "socket_timeout" in str(message.hint)
+    core_layer(settings, {"address": REDIS, "socket_timeout": 15}, host)
+    assert [str(each.msg)[:6] for each in said()] == ["Host 1"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"address": REDIS, "socket_timeout": 15},
+        {"address": REDIS, "socket_timeout": None},
+        {"host": "127.0.0.1", "port": 6379, "socket_timeout": 5.5},
+        f"{REDIS}?socket_timeout=15",
+        {**SENTINELS, "socket_timeout": 15},
+    ],
+    ids=str,
+)
+def test_w008_is_silent_for_one_that_waits_longer(settings, host):
+    core_layer(settings, host)
+    assert ids() == []
+
+
+def test_w008_does_not_concern_the_pubsub_layer(settings):
+    core_layer(settings, REDIS, kind="pubsub")
+    assert ids() == []
+
+
+def test_e005_a_host_with_an_option_that_redis_does_not_know(settings):
+    core_layer(settings, {"address": REDIS, "socket_time_out": 15})
+    assert ids() == ["E005"]
+
+
+ASGI = {
+    "bare": ("application = live_application(None)", ""),
+    "wrapped": ("application = {'websocket': [live_application(None)]}", ""),
+    "plain": ("application = object()", "W011"),
+    "dropped": ("application = live_application, live_application(None) and None", "W011"),
+    "leaving": ("raise SystemExit('a variable is missing')", "W010"),
+    "failing": ("1 / 0", "W010"),
+    "nameless": ("app = live_application(None)", "W010"),
+}
+
+
+@pytest.mark.parametrize(("text", "id"), ASGI.values(), ids=ASGI)
+def test_w010_and_w011_an_asgi_application_that_is_missing_or_is_not_ours(settings, monkeypatch, tmp_path, text, id):
+    monkeypatch.setattr(routing, "applications", WeakSet())  # as in a process that has not imported any yet
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_asgi.py").write_text(f"from notifications.routing import live_application\n{text}\n")
+    settings.ASGI_APPLICATION = "own_asgi.application"
+    try:
+        assert ids() == [id][: len(id)]
+    finally:
+        sys.modules.pop("own_asgi", None)
+
+
+@pytest.mark.parametrize("path", ["no.such.module", "nonsense", "tests.site.asgi.app"])
+def test_w010_an_asgi_application_that_is_not_there(settings, path):
+    settings.ASGI_APPLICATION = path
+    assert ids() == ["W010"]
+
+
+def test_w012_a_release_below_the_floor(monkeypatch):
+    installed = {"django": "5.2.9", "daphne": "4.2.1", "channels": "4.3", "channels-redis": "4.10.0rc1"}
+    monkeypatch.setattr(checks_module, "version", installed.__getitem__)
+    found = said()
+    assert [message.id for message in found] == [PREFIX + "W012"] * 2
+    assert "django 5.2.9" in str(found[0].msg)
+    assert "daphne>=4.2.2" in str(found[1].hint)
+
+
+def test_w012_is_silent_for_what_is_not_installed(monkeypatch):
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(checks_module, "version", missing)
+    assert ids() == []
+
+
+@pytest.mark.parametrize("origin", ["https://*.example.com", "https://*"])
+def test_w013_an_origin_that_stands_for_many(settings, origin):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://shop.example.com", origin]
+    assert ids() == ["W013"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://shop.example.com"]
+    assert ids() == []
+
+
+def test_w014_tags_that_print_nothing(settings):
+    without = [{**TEMPLATES[0], "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]}}]
+    settings.TEMPLATES = without
+    assert ids() == ["W014"]
+    settings.TEMPLATES = [{**TEMPLATES[0], "NAME": "pages"}, {**without[0], "NAME": "mails"}]
+    assert ids() == []
+    settings.TEMPLATES = [{**without[0], "APP_DIRS": False}]  # which cannot find our templates anyway
+    assert ids() == []
+
+
+def test_w009_sqlite_without_a_write_ahead_log(monkeypatch, tmp_path):
+    connection = connections["default"]
+    if connection.vendor != "sqlite":
+        assert "W009" not in ids()
+        return
+    options = {"transaction_mode": "IMMEDIATE"}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    monkeypatch.setitem(connection.settings_dict, "NAME", tmp_path / "site.sqlite3")
+    assert ids() == ["W009"]  # no file yet, and nothing that would make it one with a log
+    with sqlite3.connect(tmp_path / "site.sqlite3") as file:
+        file.execute("CREATE TABLE t (i)")
+        assert ids() == ["W009"]
+        file.execute("PRAGMA journal_mode=WAL").fetchone()
+        assert ids() == []  # the file keeps its mode, whoever opens it
+        file.execute("PRAGMA journal_mode=DELETE").fetchone()
+        assert ids() == ["W009"]
+    monkeypatch.setitem(options, "init_command", "PRAGMA synchronous=NORMAL; PRAGMA journal_mode = 'wal'")
+    assert ids() == []
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"transaction_mode": "IMMEDIATE"})
+    for name in (":memory:", "file:shared?mode=memory&cache=shared", "file:elsewhere.sqlite3"):
+        monkeypatch.setitem(connection.settings_dict, "NAME", name)
+        assert ids() == []  # there is none to keep, or it cannot be known without a connection
+
+
 def test_w005_sqlite_that_takes_its_lock_too_late(monkeypatch):
     connection = connections["default"]
     assert ids() == []
     if connection.vendor == "sqlite":
-        monkeypatch.setitem(connection.settings_dict, "OPTIONS", {})
+        monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"init_command": "PRAGMA journal_mode=WAL"})
         assert ids() == ["W005"]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
@@ -11,6 +12,7 @@ import pytest
 
 import notifications
 from notifications import protocol
+from notifications.checks import FLOORS
 from notifications.conf import defaults
 
 ROOT = Path(notifications.__file__).parents[1]
@@ -40,6 +42,11 @@ def test_the_settings_page_lists_every_check():
     in_code = set(re.findall(r'id="(live_notifications\.\w+)"', (ROOT / "notifications/checks.py").read_text()))
     assert in_code
     assert {name for name in rows(doc("settings.md")) if name.startswith("live_")} == in_code
+
+
+def test_the_floors_that_a_check_holds_are_those_of_the_package():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {f"{package}>={floor}" for package, floor in FLOORS.items()} == {each for each in wanted if "msgspec" not in each}
 
 
 @pytest.mark.parametrize("frame", [*get_args(protocol.Command), *get_args(protocol.Message)], ids=lambda frame: frame.__name__)
