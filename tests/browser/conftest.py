@@ -5,6 +5,7 @@ fails the test, whatever else it shows.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,18 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return database  # one file: the last connection that closes takes the write-ahead log in
 
 
+@pytest.fixture(scope="session")
+def sessions(seeded_database: Path) -> dict[str, str]:
+    """A session key of each of the demo's people, good at every copy of the database: a sign-in by the form takes seconds."""
+    code = (
+        "import json\n"
+        "from django.contrib.auth.models import User\n"
+        "from tests.site.client import new_session\n"
+        "print(json.dumps({user.username: new_session(user) for user in User.objects.all()}))\n"
+    )
+    return dict(json.loads(manage(f"sqlite:///{seeded_database}", "shell", "--no-imports", "-c", code)))
+
+
 class Demo:
     """A running demo shop: a server process, its database and, where several share one, its Redis."""
 
@@ -91,7 +104,7 @@ class Demo:
 
 
 @pytest.fixture
-def demo(seeded_database: Path, tmp_path: Path) -> Iterator[Demo]:
+def demo(seeded_database: Path, sessions: dict[str, str], tmp_path: Path) -> Iterator[Demo]:
     database = tmp_path / "demo.sqlite3"
     shutil.copy(seeded_database, database)
     url = f"sqlite:///{database}"
@@ -153,16 +166,22 @@ class Window:
 class Person:
     """A browser profile of its own: cookies, tabs."""
 
-    def __init__(self, context: BrowserContext, base: str, faults: list[str]) -> None:
+    def __init__(self, context: BrowserContext, base: str, faults: list[str], sessions: dict[str, str]) -> None:
         self.context = context
         self.base = base
         self.faults = faults
+        self.sessions = sessions
 
     def window(self, path: str = "") -> Window:
         page = self.context.new_page()
         watch(page, self.faults)
         window = Window(page, self.base)
         return window.open(path) if path else window
+
+    def signed_in(self, username: str, path: str = "/orders/") -> Window:
+        """A window of somebody who has signed in before: the cookie is there."""
+        self.context.add_cookies([{"name": "sessionid", "value": self.sessions[username], "url": self.base}])
+        return self.window(path)
 
     def sign_in(self, username: str, path: str = "/orders/") -> Window:
         window = self.window(f"/login/?next={path}")
@@ -197,13 +216,13 @@ People = Callable[..., Person]
 
 
 @pytest.fixture
-def person(browser: Browser, demo: Demo, faults: list[str]) -> Iterator[People]:
+def person(browser: Browser, demo: Demo, sessions: dict[str, str], faults: list[str]) -> Iterator[People]:
     """`person()` is somebody with a browser of their own; `at` another server. Further arguments are a context's."""
     with contextlib.ExitStack() as stack:
 
         def make(at: str = demo.url, **options: Any) -> Person:
             context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce"} | options)
             stack.callback(context.close)
-            return Person(context, at, faults)
+            return Person(context, at, faults, sessions)
 
         yield make

@@ -4,7 +4,7 @@ from playwright.sync_api import expect
 
 
 def test_what_happened_while_the_server_was_dead_appears_once_without_reload(person, demo):
-    mina = person().sign_in("mina").listening()
+    mina = person().signed_in("mina").listening()
     mina.stay()
     demo.server.kill()
     expect(mina.page.locator("notification-stream")).not_to_have_attribute("state", "open")
@@ -27,7 +27,7 @@ def test_what_happened_while_the_server_was_dead_appears_once_without_reload(per
 
 def test_a_page_out_of_the_cache_asks_from_where_it_stands(person, demo):
     """Printed, left, and come back to by the browser's own back button: nothing is missing, nothing twice."""
-    mina = person().sign_in("mina").listening()
+    mina = person().signed_in("mina").listening()
     mina.page.goto(f"{demo.url}/bells/")
     demo.run("halcyon.move_to('shipped', by=noor)")
     mina.page.go_back()
@@ -38,7 +38,7 @@ def test_a_page_out_of_the_cache_asks_from_where_it_stands(person, demo):
 
 def test_two_tabs_agree(person, demo):
     mina = person()
-    one = mina.sign_in("mina", "/notifications/").listening()
+    one = mina.signed_in("mina", "/notifications/").listening()
     two = mina.window("/notifications/").listening()
     two.stay()
     demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.move_to('delivered', by=noor)")

@@ -30,10 +30,10 @@ def test_a_status_changed_on_a_page_rings_the_customers_bell_without_reload(pers
 
 
 def test_a_status_changed_in_the_admin_rings_the_customers_bell_without_reload(person):
-    mina = person().sign_in("mina").listening()
+    mina = person().signed_in("mina").listening()
     mina.stay()
 
-    noor = person().sign_in("noor", "/admin/shop/order/")
+    noor = person().signed_in("noor", "/admin/shop/order/")
     noor.page.get_by_role("link", name="Order 1044").click()
     noor.page.get_by_label("Status").select_option("shipped")
     noor.page.get_by_role("button", name="Save", exact=True).click()
@@ -45,9 +45,9 @@ def test_a_status_changed_in_the_admin_rings_the_customers_bell_without_reload(p
 
 
 def test_a_comment_tells_everybody_in_the_order_except_its_author(person):
-    teo = person().sign_in("teo").listening()
-    noor = person().sign_in("noor").listening()
-    mina = person().sign_in("mina", "/orders/1044/").listening()
+    teo = person().signed_in("teo").listening()
+    noor = person().signed_in("noor").listening()
+    mina = person().signed_in("mina", "/orders/1044/").listening()
 
     mina.page.get_by_label("Write to everybody in this order").fill("Will it be in time for Saturday?")
     mina.page.get_by_role("button", name="Send", exact=True).click()
@@ -63,8 +63,8 @@ def test_a_comment_tells_everybody_in_the_order_except_its_author(person):
 
 
 def test_a_signal_of_the_shop_tells_the_workshop(person):
-    noor = person().sign_in("noor").listening()
-    teo = person().sign_in("teo", "/orders/1043/")
+    noor = person().signed_in("noor").listening()
+    teo = person().signed_in("teo", "/orders/1043/")
 
     teo.page.get_by_role("button", name="Pay now").click()
 
@@ -74,7 +74,7 @@ def test_a_signal_of_the_shop_tells_the_workshop(person):
 
 
 def test_a_notification_leads_to_what_it_is_about(person, demo):
-    mina = person().sign_in("mina", "/bells/").listening()
+    mina = person().signed_in("mina", "/bells/").listening()
     demo.run("halcyon.move_to('shipped', by=noor)")
     mina.toasts.get_by_role("link").click()
     expect(mina.page).to_have_url(re.compile(r"/orders/1044/$"))

@@ -22,7 +22,7 @@ def test_the_first_screen_says_what_to_click(person):
 
 def test_the_second_person_has_a_link_and_may_open_it_beside_the_first(person):
     one = person()
-    mina = one.sign_in("mina", "/orders/1044/").listening()
+    mina = one.signed_in("mina", "/orders/1044/").listening()
     welcome = one.window("/")
     with welcome.page.expect_popup() as popup:
         welcome.page.get_by_role("link", name="Open as Noor").click()
@@ -62,7 +62,7 @@ def test_the_door_without_a_password_exists_in_the_demo_only(person, demo):
 
 
 def test_only_the_workshop_moves_orders(person, demo):
-    mina = person().sign_in("mina", "/orders/1044/")
+    mina = person().signed_in("mina", "/orders/1044/")
     mina.page.evaluate("""() => { document.querySelector('.write').action = '/orders/1044/status/' }""")
     mina.page.get_by_role("button", name="Send", exact=True).evaluate(
         "button => { button.name = 'status'; button.value = 'shipped' }"
@@ -74,7 +74,7 @@ def test_only_the_workshop_moves_orders(person, demo):
 
 
 def test_an_order_of_others_looks_like_one_that_does_not_exist(person):
-    mina = person().sign_in("mina")
+    mina = person().signed_in("mina")
     for number in (1043, 9999):
         assert mina.page.goto(f"{mina.base}/orders/{number}/").status == 404
         expect(mina.page.get_by_role("heading", name="Nothing rings here")).to_be_visible()
@@ -95,7 +95,7 @@ def test_no_page_breaks_the_strict_policy(person, demo):
     for path in ANYBODYS:
         visitor.window(path).page.close()
     for name, paths in (("mina", MINAS), ("noor", NOORS)):
-        window = person().sign_in(name)
+        window = person().signed_in(name)
         for path in paths:
             window.open(path).listening()
             window.bell.click()
@@ -112,7 +112,7 @@ def test_the_watch_over_the_policy_sees_a_violation(person, faults):
 
 
 def test_hostile_text_is_shown_as_text_and_a_hostile_link_leads_nowhere(person, demo):
-    mina = person().sign_in("mina", "/notifications/").listening()
+    mina = person().signed_in("mina", "/notifications/").listening()
     demo.run(
         "from notifications import notify\n"
         f"notify('order.status', to=mina, title='{HOSTILE}', body='{HOSTILE}', url='javascript:alert(3)', actor='{HOSTILE}')"
@@ -129,8 +129,8 @@ def test_hostile_text_is_shown_as_text_and_a_hostile_link_leads_nowhere(person, 
 
 
 def test_a_hostile_comment_is_shown_as_text_to_everybody(person, demo):
-    noor = person().sign_in("noor", "/orders/1044/").listening()
-    mina = person().sign_in("mina", "/orders/1044/")
+    noor = person().signed_in("noor", "/orders/1044/").listening()
+    mina = person().signed_in("mina", "/orders/1044/")
     mina.page.get_by_label("Write to everybody in this order").fill(HOSTILE)
     mina.page.get_by_role("button", name="Send", exact=True).click()
     expect(noor.toasts).to_contain_text(HOSTILE)
@@ -141,7 +141,7 @@ def test_a_hostile_comment_is_shown_as_text_to_everybody(person, demo):
 @pytest.fixture
 def plain(person):
     """Mina with JavaScript off, signed in."""
-    return person(java_script_enabled=False).sign_in("mina")
+    return person(java_script_enabled=False).signed_in("mina")
 
 
 def test_the_inbox_page_lists_and_its_buttons_work_without_javascript(plain, demo):
@@ -182,7 +182,7 @@ def test_the_shop_works_without_javascript(plain, person):
 
 
 def test_the_sockets_life_is_told_in_words(person, demo):
-    mina = person().sign_in("mina", "/orders/1044/").listening()
+    mina = person().signed_in("mina", "/orders/1044/").listening()
     life = mina.page.locator("#socket-life")
     for words in ("knocks", "Hello", "Welcome"):
         expect(life).to_contain_text(words)
@@ -195,6 +195,6 @@ def test_the_sockets_life_is_told_in_words(person, demo):
 @pytest.mark.parametrize("width", [1280, 375])
 @pytest.mark.parametrize("path", ["/", "/bells/", "/orders/", "/orders/1044/", "/notifications/"])
 def test_no_page_is_wider_than_its_window(person, width, path):
-    mina = person(viewport={"width": width, "height": 800}).sign_in("mina")
+    mina = person(viewport={"width": width, "height": 800}).signed_in("mina")
     mina.open(path)
     assert mina.page.evaluate("document.documentElement.scrollWidth") <= width
