@@ -7,6 +7,8 @@ never a row. Nothing here waits for a socket. `stream.py` decides, `inbox.py` re
 
 import asyncio
 import logging
+import os
+import platform
 import random
 import secrets
 import sys
@@ -22,9 +24,9 @@ from notifications.conf import app_settings
 from notifications.frames import Frame, Letters, replayed, reset
 from notifications.inbox import Page, Replay, State, read_page, replay, states
 from notifications.membership import Membership
-from notifications.protocol import CloseCode, Heartbeat, Position, SessionCheck, Step, WakeUp, encode
+from notifications.protocol import CloseCode, Heartbeat, Position, Presence, SessionCheck, Step, WakeUp, encode
 from notifications.relay import relay, sweep
-from notifications.ringer import ringer
+from notifications.ringer import ring, ringer
 from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
 from notifications.stream import Verdict
@@ -192,6 +194,12 @@ class Hub:
             self._checks.popleft()
         if wake_up.pending:
             self.relay_soon()
+        if wake_up.roll_call:
+            ring(WakeUp(present=[self._presence()]))
+
+    def _presence(self) -> Presence:
+        process = f"{platform.node()}:{os.getpid()}"
+        return Presence(hub=self.id, process=process, sockets=len(self._everyone()), behind=len(self._behind))
 
     def relay_soon(self) -> None:
         """Relay what is pending, on the hub's own thread. From any thread."""

@@ -33,6 +33,7 @@ __all__ = [
     "Item",
     "Message",
     "Position",
+    "Presence",
     "Read",
     "Reset",
     "Row",
@@ -283,14 +284,28 @@ class SessionCheck(Struct, array_like=True, frozen=True):
     ask: bool = False
 
 
+class Presence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hub's answer to a roll call. `process` is `host:pid`."""
+
+    hub: str
+    process: str
+    sockets: int = 0
+    behind: int = 0
+
+
 class WakeUp(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`events`: content by event id, each once. `pending`: events wait for a relay. `echo`: a hub listens to itself."""
+    """`events`: content by event id, each once. `pending`: events wait for a relay. `echo`: a hub listens to itself.
+
+    `roll_call`: every hub is asked to say by `present` that it is there. A field that an older release does not know, it ignores.
+    """
 
     steps: list[Step] = []
     events: dict[int, EventCopy] = {}
     sessions: list[SessionCheck] = []
     pending: bool = False
     echo: str = ""
+    roll_call: bool = False
+    present: list[Presence] = []
 
 
 _decoder = msgspec.json.Decoder(Command)

@@ -192,6 +192,9 @@ def messages(batch: Iterable[WakeUp]) -> Iterator[tuple[str, bytes]]:
         yield group(HUBS), sealed(WakeUp(sessions=sessions[start : start + USERS_PER_MESSAGE]))
     for echo in {wake_up.echo for wake_up in batch if wake_up.echo}:
         yield group(HUBS), sealed(WakeUp(echo=echo))
+    present = [presence for wake_up in batch for presence in wake_up.present]
+    if present:
+        yield group(HUBS), sealed(WakeUp(present=present))
     if any(wake_up.pending for wake_up in batch):
         yield group(HUBS), sealed(WakeUp(pending=True))
     steps = joined(step for wake_up in batch for step in wake_up.steps)

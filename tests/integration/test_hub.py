@@ -1,6 +1,7 @@
 """One process's hub: whatever is lost, doubled or late, whatever fails or hangs, its pages show the inbox as it is."""
 
 import asyncio
+import os
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,7 @@ from notifications.hub import Hub
 from notifications.inbox import mark, read_page
 from notifications.membership import Membership
 from notifications.models import Notification
-from notifications.protocol import WakeUp
+from notifications.protocol import Presence, WakeUp
 from notifications.session import Identity
 from notifications.sockets import Socket
 from tests.site.people import tell
@@ -451,3 +452,15 @@ async def test_frames_leave_in_the_order_of_their_pushing(hub):
             await asyncio.sleep(0)
     await until(lambda: len(sent) == 300)
     assert sent == [str(number) for number in range(300)]
+
+
+async def test_a_hub_that_is_asked_who_is_there_says_so(hub, mina, mina_session, monkeypatch):
+    said: list[WakeUp] = []
+    monkeypatch.setattr(hub_module, "ring", said.append)
+    async with LocalPage(mina_session) as page:
+        await page.until(lambda page: page.position)
+        hub.hear(WakeUp(roll_call=True))
+        hub.hear(WakeUp(present=[Presence(hub="another", process="web:1")]))
+    ((presence,),) = [wake_up.present for wake_up in said]
+    assert (presence.hub, presence.process.rpartition(":")[2]) == (hub.id, str(os.getpid()))
+    assert (presence.sockets, presence.behind) == (1, 0)

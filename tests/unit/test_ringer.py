@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from notifications.protocol import EventCopy, Row, SessionCheck, Step, WakeUp
+from notifications.protocol import EventCopy, Presence, Row, SessionCheck, Step, WakeUp
 from notifications.ringer import (
     FEW,
     HUBS,
@@ -172,6 +172,21 @@ def test_pending_and_echo_go_to_all_hubs_once():
     sent = heard([WakeUp(pending=True), WakeUp(pending=True), WakeUp(echo="a"), WakeUp(echo="a")])
     assert [name for name, _ in sent] == [group(HUBS)] * 2
     assert sorted((wake_up.pending, wake_up.echo) for _, wake_up in sent) == [(False, "a"), (True, "")]
+
+
+def test_answers_to_a_roll_call_go_to_all_hubs_together():
+    present = [Presence(hub="a", process="web:1", sockets=3), Presence(hub="b", process="web:2")]
+    assert heard([WakeUp(present=[each]) for each in present]) == [(group(HUBS), WakeUp(present=present))]
+
+
+def test_a_release_that_knows_no_roll_call_passes_it_over():
+    """So that asking who is there disturbs nobody while a deploy is under way."""
+
+    class Older(msgspec.Struct):
+        pending: bool = False
+
+    for wake_up in (WakeUp(roll_call=True), WakeUp(present=[Presence(hub="a", process="web:1")], pending=True)):
+        assert msgspec.json.decode(sealed(wake_up)[32:], type=Older) == Older(pending=wake_up.pending)
 
 
 def test_a_sessions_end_goes_to_all_hubs_at_once():
