@@ -14,8 +14,7 @@ from django.contrib.auth.models import User
 from notifications.models import Event
 from tests.faults.checker import Commit, Witness, judge, percentile, settle
 from tests.servers import AsgiProcess, daphne_process, uvicorn_process
-from tests.site.client import new_session
-from tests.site.people import eventually
+from tests.site.people import eventually, users_with_sessions
 from tests.site.transactions import FATES, titles
 from tests.site.writer import Job, Outcome, Writer
 
@@ -86,11 +85,6 @@ def commits_of(writer: int, jobs: Sequence[Job], outcomes: Sequence[Outcome]) ->
         if outcome["at"] is not None:
             commits += [Commit(each, (job["user"],), str(writer), outcome["at"]) for each in titles(job["fate"], job["name"])]
     return commits
-
-
-def users_with_sessions(count: int) -> list[tuple[User, str]]:
-    users = [User.objects.create_user(f"user{number}") for number in range(count)]
-    return [(user, new_session(user)) for user in users]
 
 
 @pytest.mark.parametrize(

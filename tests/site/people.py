@@ -11,10 +11,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
 
 from notifications import notify
 from notifications.models import Event
 from notifications.relay import relay
+from tests.site.client import new_session
 
 CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
@@ -28,6 +30,12 @@ def tell_all(user: Any, titles: Sequence[str]) -> None:
     contents = [{"severity": "info", "title": title} for title in titles]
     Event.objects.bulk_create(Event(kind="plain", content=content, audience=audience) for content in contents)
     relay()
+
+
+def users_with_sessions(count: int) -> list[tuple[User, str]]:
+    """That many new users, each signed in."""
+    users = [User.objects.create_user(f"user{number}") for number in range(count)]
+    return [(user, new_session(user)) for user in users]
 
 
 async def tell(user: Any, *titles: str) -> None:

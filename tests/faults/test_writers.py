@@ -1,0 +1,129 @@
+"""Several writers at once: a late commit is not skipped, each writer's order is kept, and the site hardly notices the app."""
+
+import asyncio
+import json
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from notifications import notify
+from notifications.models import Event
+from tests.faults.checker import Commit, Witness, judge, percentile, settle
+from tests.site.client import Page
+from tests.site.people import tell, users_with_sessions
+from tests.site.settings import INSTALLED_APPS
+from tests.site.transactions import titles
+from tests.site.writer import Job, Outcome, Writer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROLLED_BACK = 0.15
+HOLD_SECONDS = 0.004  # the site's other work in a transaction
+SHARE_OF_THROUGHPUT = 0.6
+ROUNDS = 3  # with and without the app in turn, so that both meet the same machine
+WITHOUT = {
+    "DJANGO_SETTINGS_MODULE": "tests.site.varied",
+    "SITE_SETTINGS": json.dumps({"INSTALLED_APPS": [name for name in INSTALLED_APPS if name != "notifications"]}),
+}
+
+
+class Late(threading.Thread):
+    """A transaction that notifies, then stays open until it is told to commit."""
+
+    def __init__(self, user: User) -> None:
+        super().__init__()
+        self.user = user
+        self.has_written, self.may_commit = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        with transaction.atomic():
+            notify("plain", to=self.user, title="early, committed late")
+            self.has_written.set()
+            self.may_commit.wait(20)
+        connection.close()
+
+
+async def test_what_commits_late_is_shown_though_a_later_one_was_seen(live_site, mina, mina_session):
+    """Its row is older than one that a page has: who reads rows after the last id would never see it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite's writers follow one another: nothing commits late")
+    async with Page(live_site, mina_session) as page:
+        await page.until(lambda page: page.position)
+        late = Late(mina)
+        late.start()
+        await asyncio.to_thread(late.has_written.wait, 10)
+        await tell(mina, "late, committed early")
+        await page.until(lambda page: page.titles == ["late, committed early"])
+        late.may_commit.set()
+        await page.until(lambda page: page.titles == ["early, committed late", "late, committed early"], 5)
+        await asyncio.to_thread(late.join)
+        ids = [event.content["title"] async for event in Event.objects.order_by("pk")]
+        assert ids == ["early, committed late", "late, committed early"]  # the premise
+
+
+async def load(env: dict[str, str], plans: Sequence[Sequence[Job]]) -> tuple[float, list[list[Outcome]]]:
+    """All writers at once. Transactions a second, and what came of them."""
+    writers = [Writer(env, plan) for plan in plans]
+    await asyncio.gather(*(writer.__aenter__() for writer in writers))
+    started = time.time()
+    results = await asyncio.gather(*(writer.run() for writer in writers))
+    ended = max(outcome["ended"] for outcomes in results for outcome in outcomes)
+    return sum(map(len, plans)) / (ended - started), results
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("writers", "each", "rounds"),
+    [pytest.param(3, 10, 0, id="small"), pytest.param(6, 100, ROUNDS, id="full", marks=pytest.mark.long)],
+)
+async def test_writers_lose_nothing_keep_their_order_and_most_of_their_pace(
+    live_site, database_url, redis_url, figures, chance, writers, each, rounds
+):
+    people = await sync_to_async(users_with_sessions)(4)
+    env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    pages = [Witness(live_site, user.pk, session) for user, session in people]
+    await asyncio.gather(*(page.connect() for page in pages))
+    commits: list[Commit] = []
+    paces: dict[str, list[float]] = {"with": [], "without": []}
+    for turn in range(max(rounds, 1)):
+        plans: list[list[Job]] = [
+            [
+                {
+                    "fate": "rollback" if chance.random() < ROLLED_BACK else "commit",
+                    "user": chance.choice(people)[0].pk,
+                    "name": f"{turn}-{writer}-{number}",
+                    "hold": HOLD_SECONDS,
+                }
+                for number in range(each)
+            ]
+            for writer in range(writers)
+        ]
+        for way in ("with", "without") if rounds else ("with",):
+            pace, results = await load(env if way == "with" else env | WITHOUT, plans)
+            paces[way].append(pace)
+            errors = [outcome["error"] for outcomes in results for outcome in outcomes if outcome["error"]]
+            figures.none(f"errors that reached the site {way} the app", errors)
+            if way == "with":
+                commits += [
+                    Commit(title, (job["user"],), f"{turn}-{writer}", outcome["at"])
+                    for writer, (plan, outcomes) in enumerate(zip(plans, results, strict=True))
+                    for job, outcome in zip(plan, outcomes, strict=True)
+                    if outcome["at"] is not None
+                    for title in titles(job["fate"], job["name"])
+                ]
+    await settle(pages, commits)
+    verdict = judge(commits, pages)
+    figures.record("committed", len(commits))
+    figures.record("p99 commit to shown", f"{percentile(verdict.delays, 0.99):.3g} s")
+    verdict.check(figures)
+    if rounds:
+        pace, alone = (statistics.median(paces[way]) for way in ("with", "without"))
+        figures.record("transactions a second", f"{pace:.0f}, without the app {alone:.0f}")
+        figures.at_least("share of the throughput without the app", pace / alone, SHARE_OF_THROUGHPUT)
+    await asyncio.gather(*(page.disconnect() for page in pages))
