@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from django.db import router, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Max, Q
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
@@ -34,6 +34,8 @@ __all__ = [
     "mark",
     "mark_seen",
     "read_page",
+    "recount",
+    "renew_epochs",
     "replay",
     "states",
 ]
@@ -208,6 +210,48 @@ def forget(user_id: Any) -> None:
     _outside_transaction(remove)
 
 
+def recount(user_id: Any) -> bool:
+    """Set the user's counts, and the inbox itself if there is none, by the rows that are there. Whether anything was wrong.
+
+    Under the inbox's lock, as an ordinary step, so that open pages hear of it. Where rows stand above its top: a new epoch.
+    """
+    alias = _alias()
+    rows = Notification.objects.using(alias).filter(recipient_id=user_id)
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        if inbox is None:
+            Inbox.objects.using(alias).bulk_create([Inbox(pk=user_id)], ignore_conflicts=True)
+            inbox = _next_step(user_id, alias)
+        if inbox is None:
+            raise RuntimeError(f"the inbox of user {user_id} can neither be found nor made")
+        before = (inbox.unread, inbox.unseen, inbox.seen_upto)
+        highest = rows.aggregate(highest=Max("stamp"))["highest"] or 0
+        is_above = highest >= inbox.top
+        if is_above:
+            inbox.top, inbox.epoch = highest + 1, new_epoch()
+            inbox.save(using=alias, update_fields=["top", "epoch"])
+        inbox.seen_upto = min(inbox.seen_upto, inbox.top - 1)
+        _recount(inbox, alias)
+        if before == (inbox.unread, inbox.unseen, inbox.seen_upto) and not is_above:
+            transaction.set_rollback(True, using=alias)
+            return False
+        _say_on_commit(inbox, [], [], alias)
+    return True
+
+
+def renew_epochs(user_ids: Iterable[Any]) -> int:
+    """Make every position in these inboxes mean nothing, since the database was restored: open pages get a reset. How many."""
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inboxes = Inbox.objects.using(alias).filter(pk__in=list(user_ids))
+        locked = [inbox.pk for inbox in inboxes.select_for_update().order_by("pk")]  # in the relay's order: no deadlock
+        inboxes.update(epoch=new_epoch())
+        steps = [_step(inbox, base=inbox.top, rows=None) for inbox in inboxes]
+        wake_up = WakeUp(steps=steps)
+        transaction.on_commit(lambda: inbox_stepped.send(sender=Inbox, wake_up=wake_up), using=alias, robust=True)
+    return len(locked)
+
+
 def _alias() -> str:
     return router.db_for_write(Notification)
 
@@ -377,17 +421,7 @@ def _recount(inbox: Inbox, alias: str) -> None:
 
 
 def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: list[dict[str, int]], alias: str) -> None:
-    step = Step(
-        user=str(inbox.pk),
-        epoch=inbox.epoch,
-        base=inbox.top - 1,
-        top=inbox.top,
-        unread=inbox.unread,
-        unseen=inbox.unseen,
-        seen_upto=inbox.seen_upto,
-        rows=None if rows is None else [row.row() for row in rows],
-        ops=ops,
-    )
+    step = _step(inbox, base=inbox.top - 1, rows=None if rows is None else [row.row() for row in rows], ops=ops)
     events: dict[int, EventCopy] = {row.event_id: row.event.copy() for row in rows or ()}
     user_id = inbox.pk
 
@@ -396,3 +430,17 @@ def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: list[
         inbox_changed.send_robust(sender=Inbox, user_id=user_id, unread=step.unread, unseen=step.unseen)
 
     transaction.on_commit(say, using=alias, robust=True)
+
+
+def _step(inbox: Inbox, *, base: int, rows: list[Row] | None, ops: Sequence[dict[str, int]] = ()) -> Step:
+    return Step(
+        user=str(inbox.pk),
+        epoch=inbox.epoch,
+        base=base,
+        top=inbox.top,
+        unread=inbox.unread,
+        unseen=inbox.unseen,
+        seen_upto=inbox.seen_upto,
+        rows=rows,
+        ops=list(ops),
+    )

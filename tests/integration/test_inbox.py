@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifications import Text, inbox_changed, notify
-from notifications.inbox import Cursor, forget, mark, mark_seen, read_page, replay, states
+from notifications.inbox import Cursor, forget, mark, mark_seen, read_page, recount, renew_epochs, replay, states
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import RESET_ROWS, Hidden, Item, Position, WakeUp
@@ -598,6 +598,63 @@ def test_from_any_earlier_position_what_was_missed_leads_to_the_same_as_a_fresh_
     rows = Notification.objects.filter(recipient=mina, deleted_at=None, archived_at=None, read_at=None)
     assert fresh[2][0] == rows.count()
     assert fresh[2][1] == rows.filter(number__gt=fresh[2][2]).count()
+
+
+# repair
+
+
+def test_counts_that_are_right_are_left_alone_and_nobody_is_told(mina, omar, steps):
+    fill(mina, 3)
+    mark(mina.pk, "read", upto=1)
+    mark_seen(mina.pk, 2)
+    steps.clear()
+    before = states([mina.pk])
+    assert not recount(mina.pk)
+    assert not recount(omar.pk)  # has none, and needs none
+    assert states([mina.pk, omar.pk]) == before
+    assert steps == []
+
+
+def test_counts_that_are_wrong_are_set_by_a_step_that_every_page_hears_of(mina, steps):
+    fill(mina, 3)
+    page = PageOfItems(mina)
+    Inbox.objects.filter(pk=mina.pk).update(unread=7, unseen=0, seen_upto=99)
+    assert recount(mina.pk)
+    assert counts(mina) == (3, 0)
+    (step,) = steps[0].steps
+    assert (step.base, step.top, step.unread, step.unseen, step.seen_upto) == (3, 4, 3, 0, 3)
+    page.catch_up()
+    assert page.state() == PageOfItems(mina).state()
+    assert not recount(mina.pk)
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_an_inbox_that_its_rows_stand_above_begins_a_new_life(mina, is_gone):
+    fill(mina, 3)
+    old = cursor_of(read_page(mina.pk).position)
+    if is_gone:
+        Inbox.objects.all().delete()
+    else:
+        Inbox.objects.update(top=2)
+    assert recount(mina.pk)
+    assert shown(mina) == [3, 2, 1]
+    assert counts(mina) == (3, 3)
+    assert answer(mina, old).rows is None  # a fresh page
+    fill(mina, 1)
+    assert shown(mina) == [5, 3, 2, 1]
+
+
+def test_new_epochs_make_old_positions_mean_nothing_and_keep_the_rows(mina, omar, steps):
+    fill(mina, 3)
+    fill(omar, 1)
+    old = cursor_of(read_page(mina.pk).position)
+    others = states([omar.pk])
+    assert renew_epochs([mina.pk, 10**6]) == 1
+    assert answer(mina, old).rows is None
+    assert shown(mina) == [3, 2, 1]
+    assert states([omar.pk]) == others
+    (step,) = steps[0].steps
+    assert (step.base, step.top, step.rows, step.epoch != old.epoch) == (3, 3, None, True)
 
 
 # the end
