@@ -10,6 +10,7 @@ from notifications import Change, Draft, Kind, Text, anotify, notify, rule, sign
 from notifications.inbox import State, mark, mark_seen, read_page, states
 from notifications.models import Event
 from notifications.protocol import Item
+from notifications.testing import ChaosLayer, deliver
 
 paid = Signal()
 joined = Kind("user.joined", label=_("New users"), severity="success", icon="check")
@@ -61,6 +62,13 @@ def inbox_of(user: User) -> None:
     mark(user.pk, "read", upto=page.top)
     mark(user.pk, "archive", ids=[1, 2])
     mark_seen(user.pk, page.top)
+
+
+def what_became_of_them(layer: ChaosLayer) -> int:
+    assert_type(deliver()[0].number, int)
+    fate, seconds = ChaosLayer(seed=7, drop=0.3, delay=1, layer={"BACKEND": "a.Layer"}).fate("group", 0)
+    assert_type(seconds, float)
+    return layer.counts["drop"] if fate == "drop" else 0
 
 
 assert_type(somebody_paid(User, User()), Draft)  # a decorated rule is still the function that it was

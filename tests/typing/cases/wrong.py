@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 import notifications
 from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
 from notifications.inbox import mark, read_page
+from notifications.testing import ChaosLayer
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
 Kind("user.left", "Users who left")  # E: call-arg
@@ -42,3 +43,5 @@ read_page(1, show="everything")  # E: arg-type
 mark(1, "forget", upto=1)  # E: arg-type
 mark(1, "read", [1])  # E: call-arg
 notifications.notfy()  # E: attr-defined
+ChaosLayer(seed="x")  # E: arg-type
+ChaosLayer(lose=0.3)  # E: call-arg
