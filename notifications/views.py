@@ -11,23 +11,24 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import SuspiciousOperation
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
+from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render, resolve_url
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse, set_script_prefix
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from notifications.conf import app_settings
 from notifications.inbox import ACTIONS, Action, Page, Show, mark_seen, read_page
 from notifications.inbox import mark as mark_rows
-from notifications.items import safe_url
 from notifications.protocol import IDS_PER_COMMAND, LARGEST_NUMBER
 
-__all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "mark", "socket"]
+__all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "mark", "socket", "url_of"]
 
 KEPT_AS: Final = "_live_notifications"
 SHOWS: Final = ("active", "unread", "archived")
@@ -79,18 +80,23 @@ class BadRequest(ValueError):
 
 
 def page_view(view: View) -> View:
-    """For the signed-in reader's own eyes: others are sent to log in (or told, where JSON was asked for), nonsense gets 400."""
+    """For the signed-in reader's own eyes: others are sent to log in (or told, where JSON was asked for), nonsense gets 400.
+
+    Forgeries are refused in here, not by the site's middleware, so that no answer is without its `Cache-Control`.
+    """
+    protected = csrf_protect(view)
 
     @functools.wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         if not request.user.is_authenticated:
             return HttpResponse(status=401) if _wants_json(request) else HttpResponseRedirect(login_url(request))
         try:
-            return view(request)
-        except BadRequest as error:
+            return protected(request)
+        except (BadRequest, SuspiciousOperation, MultiPartParserError) as error:  # the latter two: a form that cannot be read
             return HttpResponseBadRequest(str(error), content_type="text/plain; charset=utf-8")
 
     answered = cache_control(private=True, no_store=True)(guarded)
+    answered = csrf_exempt(answered)
     for alias in connections:  # so that a step has been taken when the answer shows what came of it
         answered = transaction.non_atomic_requests(using=alias)(answered)
     return cast(View, answered)
@@ -114,7 +120,6 @@ def items(request: HttpRequest) -> HttpResponse:
 
 @page_view
 @require_POST
-@csrf_protect
 def mark(request: HttpRequest) -> HttpResponse:
     """A button: `read=ID` (repeatable) or `read_upto=NUMBER`, for each action; `seen_upto=NUMBER`.
 
@@ -136,25 +141,45 @@ def mark(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(target if is_ours else inbox_url())
 
 
+@csrf_exempt
+@cache_control(private=True, no_store=True)
 def socket(request: HttpRequest) -> HttpResponse:
     """Here answers the WebSocket, where `asgi.py` has `live_application`; plain HTTP is told so.
 
     Without the `Upgrade` header that goes with 426: it is hop-by-hop, and wsgiref refuses a response that carries one.
     """
-    answer = HttpResponse("This address speaks WebSocket only.\n", status=426, content_type="text/plain; charset=utf-8")
-    answer["Cache-Control"] = "private, no-store"
-    return answer
+    return HttpResponse("This address speaks WebSocket only.\n", status=426, content_type="text/plain; charset=utf-8")
 
 
 def inbox_url() -> str:
-    """Where the inbox page is; checked as any link is, since a request header can put a scheme before it."""
-    return safe_url(reverse("live_notifications:inbox"))
+    """Where the inbox page is."""
+    return url_of("inbox")
+
+
+def url_of(name: str) -> str:
+    """The address of one of our views: a path of this host, whatever a request header has put before it."""
+    return _local(f"live_notifications:{name}")
 
 
 def login_url(request: HttpRequest) -> str:
     """Where to sign in, and come back to this page."""
     here = request.get_full_path() if request.method in ("GET", "HEAD") else inbox_url()
-    return redirect_to_login(here, resolve_url(app_settings.LOGIN_URL or settings.LOGIN_URL)).url
+    chosen = app_settings.LOGIN_URL or settings.LOGIN_URL
+    address = resolve_url(chosen)
+    return redirect_to_login(here, address if address == str(chosen) else _local(chosen)).url
+
+
+def _local(name: str) -> str:
+    """The view's path. Daphne takes the script prefix from the header `Daphne-Root-Path`, and a prefix may name another host."""
+    url = reverse(name)
+    if url.startswith("/") and url_has_allowed_host_and_scheme(url, None):
+        return url
+    prefix = get_script_prefix()
+    set_script_prefix("/")
+    try:
+        return reverse(name)
+    finally:
+        set_script_prefix(prefix)
 
 
 def _listing(request: HttpRequest) -> Listing:

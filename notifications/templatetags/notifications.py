@@ -17,7 +17,6 @@ from django.db import OperationalError, ProgrammingError, router, transaction
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.template.context import Context
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
@@ -31,7 +30,7 @@ from notifications.items import safe_url
 from notifications.logs import is_due
 from notifications.models import Inbox
 from notifications.protocol import Item
-from notifications.views import Listing, Reading, inbox_url, login_url
+from notifications.views import Listing, Reading, inbox_url, login_url, url_of
 
 __all__ = [
     "notification_age",
@@ -131,7 +130,7 @@ def _print(context: Context, name: str, *, listing: Listing | None = None, headi
         "language": get_language() or "",
         "here": request.get_full_path() if is_page else inbox_url(),
         "login_url": safe_url(login_url(request)),
-        **{f"{each}_url": safe_url(reverse(f"live_notifications:{each}")) for each in ("inbox", "items", "mark", "socket")},
+        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket")},
     }
     ours = context.new(values)
     ours.autoescape = True  # also inside a block of the site's that turned it off
