@@ -48,6 +48,10 @@ class Membership:
         self._has_changed = asyncio.Event()
         self._echo = asyncio.Event()
         self._must_renew = asyncio.Event()
+        """Until the group of all hubs has been joined; again when the layer seems to have forgotten."""
+        self._must_renew.set()
+        self._has_entered = asyncio.Event()
+        """For the first time."""
 
     @property
     def is_shared(self) -> bool:
@@ -70,8 +74,7 @@ class Membership:
         while True:
             started = time.monotonic()
             try:
-                await self._enter()
-                await self._receive_until_renewal()
+                await self._receive_until_forgotten()
             except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
                 logger.warning("layer_unheard error=%r", error)
                 is_new = time.monotonic() - started > LONGEST_PAUSE_SECONDS
@@ -81,9 +84,7 @@ class Membership:
     async def keep(self) -> None:
         """Join or leave one group. One at a time: hundreds at once exhaust the layer's connections."""
         await self._has_changed.wait()
-        if not self._channel:
-            await asyncio.sleep(0.05)  # listen() is about to get one
-            return
+        await self._has_entered.wait()
         user = next(iter(self._changed), None)
         if user is None:
             self._has_changed.clear()
@@ -105,7 +106,7 @@ class Membership:
     async def renew(self) -> None:
         """Join everything again at a third of the time after which the layer forgets members, whoever still listens."""
         await asyncio.sleep(getattr(self.layer, "group_expiry", 86400) / 3)
-        if self._channel:
+        if self._has_entered.is_set():
             await _bounded(self.layer.group_add(group(HUBS), self._channel))
             self._rejoin()
 
@@ -121,7 +122,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Leave all groups, as far as a second allows: a layer goes on filling the groups of the dead."""
-        if not self._channel:
+        if not self._has_entered.is_set():
             return
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
@@ -130,32 +131,33 @@ class Membership:
         except Exception as error:  # noqa: BLE001 - the layer is away: its memberships expire
             logger.info("layer_not_left error=%r", error)
 
+    async def _receive_until_forgotten(self) -> None:
+        self._channel = self._channel or await _bounded(self.layer.new_channel("notifications"))
+        receiving = asyncio.ensure_future(self._receive())
+        forgotten: asyncio.Task[Any] | None = None
+        try:
+            await asyncio.sleep(0)  # the pub/sub layer drops a channel that is no longer listened to, and makes it anew here
+            if self._must_renew.is_set():
+                await self._enter()
+            forgotten = asyncio.ensure_future(self._must_renew.wait())
+            await asyncio.wait({receiving, forgotten}, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                receiving.result()  # raises what ended it
+        finally:
+            await _ended(receiving, forgotten)
+
     async def _enter(self) -> None:
         """Join the group of all hubs, and have those of the users joined; again where the layer seems to have forgotten.
 
         Under the same name as before: what a hung layer may still know of it is then the same membership, not a second one.
         Leaving first makes a layer that believes to be subscribed do it anew.
         """
-        if self._channel and not self._must_renew.is_set():
-            return
-        await self.leave()
+        if self._has_entered.is_set():
+            await self.leave()
+        await _bounded(self.layer.group_add(group(HUBS), self._channel))
         self._must_renew.clear()
-        channel = self._channel or await _bounded(self.layer.new_channel("notifications"))
-        await _bounded(self.layer.group_add(group(HUBS), channel))
-        self._channel = channel
+        self._has_entered.set()
         self._rejoin()
-
-    async def _receive_until_renewal(self) -> None:
-        receiving = asyncio.ensure_future(self._receive())
-        renewal = asyncio.ensure_future(self._must_renew.wait())
-        try:
-            await asyncio.wait({receiving, renewal}, return_when=asyncio.FIRST_COMPLETED)
-            if receiving.done():
-                receiving.result()  # raises what ended it
-        finally:
-            receiving.cancel()
-            renewal.cancel()
-            await asyncio.gather(receiving, renewal, return_exceptions=True)
 
     async def _receive(self) -> None:
         while True:
@@ -181,3 +183,12 @@ class Membership:
 async def _bounded(call: Awaitable[Any]) -> Any:
     async with asyncio.timeout(LAYER_SECONDS):  # not wait_for(): before Python 3.12 it can swallow a cancellation
         return await call
+
+
+async def _ended(*tasks: asyncio.Future[Any] | None) -> None:
+    """Cancel what still runs and wait for its end, but not for a layer that hangs in it."""
+    running = {task for task in tasks if task is not None}
+    for task in running:
+        task.cancel()
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # then nobody misses it
+    await asyncio.wait(running, timeout=LEAVE_SECONDS)
