@@ -39,6 +39,7 @@ from notifications.protocol import (
 from notifications.session import is_own_origin, session_key
 from notifications.signals import socket_closed, socket_opened
 from notifications.sockets import Socket
+from notifications.transports import Transport
 
 __all__ = ["NotificationConsumer"]
 
@@ -51,6 +52,8 @@ COMMANDS_AT_ONCE: Final = 30.0
 COMMANDS_WAITING: Final = 32
 BAD_COMMANDS: Final = 3
 GOODBYE_SECONDS: Final = 1.0  # for a peer that does not read
+LINGER_SECONDS: Final = 1.0  # for the peer's own close frame; then the line is cut
+ABUSE: Final = (CloseCode.TOO_MANY_COMMANDS, CloseCode.BAD_COMMANDS, CloseCode.SLOW)  # nothing more is read after these
 
 
 class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -64,6 +67,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     ) -> None:
         """Read until one side closes. Channels' own loop and `dispatch` would cost a task and a thread hop a message."""
         self.scope, self.base_send = scope, send
+        self.transport = Transport(send)
         self.hub = Hub.running()
         self.socket: Socket | None = None
         self.close_code = 0  # once it is set the socket has ended
@@ -107,6 +111,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.close()  # before accept: HTTP 403
             self.close_code = CloseCode.FORBIDDEN
             return
+        self.transport.take_little()
         offered = self.scope.get("subprotocols") or []
         key = session_key(self.scope["headers"])
         identity, refusal = await self._identify(key)
@@ -120,7 +125,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         elif len(self.hub.sockets.get(identity.user, ())) >= app_settings.SOCKETS_PER_USER:
             self.end(CloseCode.TOO_MANY_SOCKETS, "too many sockets", 30.0)
         else:
-            self.socket = Socket(identity, key, send=self._send_text, end=self.end)
+            self.socket = Socket(identity, key, send=self._send_text, end=self.end, transport=self.transport)
             self.hub.add(self.socket)
             socket_opened.send_robust(sender=type(self), user_id=identity.user_id)
 
@@ -224,6 +229,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.close_code = code
         socket = self.socket
         self._leave()
+        if code in ABUSE:
+            self.transport.stop_reading()  # a server that awaits the peer's agreement goes on reading its flood meanwhile
         self.goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(Bye(code, reason, retry_after), socket))
 
     async def _say_goodbye(self, bye: Bye, socket: Socket | None) -> None:
@@ -234,6 +241,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - the peer has gone first, or does not read
             logger.debug("goodbye_unheard error=%r", error)
         finally:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.cut)
             if socket is not None:
                 socket.is_open = False
             if self.is_reading and self.reader is not None:

@@ -11,10 +11,14 @@ from notifications.inbox import Cursor
 from notifications.protocol import CloseCode, Position
 from notifications.session import Identity
 from notifications.stream import Stream
+from notifications.transports import Transport
 
 __all__ = ["Socket"]
 
 CONTROL_FRAMES: Final = 64  # that wait behind an unfinished send before the page counts as too slow
+UNSENT_BYTES: Final = 1024 * 1024  # in the server, for a peer that does not read: more than any window lets through
+BYTES_PER_SECOND: Final = 48 * 1024  # from the page: its commands at their limits, and as much again
+BYTES_AT_ONCE: Final = 256 * 1024
 
 
 class Socket:
@@ -27,6 +31,7 @@ class Socket:
         *,
         send: Callable[[str], Coroutine[Any, Any, None]],
         end: Callable[[int, str, float | None], None],
+        transport: Transport | None = None,
     ) -> None:
         self.identity = identity
         self.session_key = session_key
@@ -42,6 +47,8 @@ class Socket:
         self.on_sent: Callable[[], None] = lambda: None
         """Called when a send that did not finish at once has finished."""
         self._send = send
+        self._transport = transport or Transport(None)
+        self._allowance, self._received, self._checked = float(BYTES_AT_ONCE), 0, time.monotonic()
         self._waiting: deque[str] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -69,6 +76,18 @@ class Socket:
             return
         self.stream.is_sending = True
         self._task = asyncio.get_running_loop().create_task(self._finish(sending, waits_for))
+
+    def check_line(self, now: float) -> None:
+        """End what no command tells of: a peer that makes the server write and does not read, or sends frames that only the
+        server sees (pings, endless fragments). Asked once a second."""
+        received = self._transport.received()
+        self._allowance = min(BYTES_AT_ONCE, self._allowance + (now - self._checked) * BYTES_PER_SECOND)
+        self._allowance -= received - self._received
+        self._received, self._checked = received, now
+        if self._transport.unsent() > UNSENT_BYTES:
+            self.end(CloseCode.SLOW, "too slow", 1.0)
+        elif self._allowance < 0:
+            self.end(CloseCode.TOO_MANY_COMMANDS, "too much at once", 5.0)
 
     async def _finish(self, sending: Coroutine[Any, Any, None], waits_for: Any) -> None:
         try:
