@@ -1,10 +1,15 @@
 """A process that dies between the commit and the ring leaves rows, and whoever lives on finds them."""
 
 import asyncio
+import contextlib
+import http.client
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -14,53 +19,59 @@ from notifications import notify
 from notifications.models import Event, Notification
 from notifications.signals import event_committed
 from tests.site.client import Page
+from tests.site.people import Browser, users_with_sessions
+from tests.site.writer import ROOT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SUICIDE = """
-    import os, signal, sys
-    import django
-    django.setup()
-    from notifications import notify, relay, signals
+BEFORE_THE_RELAY, BEFORE_THE_RING = "before the relay", "before the ring"
+RESTART_SECONDS = 10.0
+KILLS = 10  # of a server in a request, and as many of commands
+COMMAND = """
+    import json, os, pathlib, sys
+    import tests.site.dying
+    from notifications import notify
 
-    def die(*args, **named):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if sys.argv[1] == "before the relay":
-        signals.event_committed.disconnect(dispatch_uid="notifications.relay")
-        signals.event_committed.connect(die)
-    else:
-        relay.ring = die
-    notify("plain", to=int(sys.argv[2]), title=sys.argv[1])
-"""
+    for point, user_id, title in json.loads(sys.argv[1]):
+        pathlib.Path(os.environ["DIE_AT"]).write_text(point)
+        child = os.fork()
+        if not child:
+            notify("plain", to=user_id, title=title)
+            sys.exit("still alive")
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == 9
+"""  # a child each: starting Python takes longer than dying
 
 
-async def die(when: str, user_id: int, database_url: str, redis_url: str) -> None:
-    env = {"DJANGO_SETTINGS_MODULE": "tests.site.settings", "DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    command = [sys.executable, "-c", textwrap.dedent(SUICIDE), when, str(user_id)]
-    process = await asyncio.create_subprocess_exec(
-        *command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+async def die(env: dict[str, str], will: Path, *deaths: tuple[str, int, str]) -> None:
+    """Commands notify, one after the other: each of a user, by a title, and is killed at its point of the way."""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.site.settings", "DIE_AT": str(will), **env}
+    command = [sys.executable, "-c", textwrap.dedent(COMMAND), json.dumps(deaths)]
+    process = await asyncio.create_subprocess_exec(*command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output, _ = await process.communicate()
-    assert process.returncode == -9, output.decode()
+    assert process.returncode == 0, output.decode()
 
 
-async def test_what_a_killed_process_had_committed_is_shown(live_site, database_url, redis_url, mina, mina_session):
+@pytest.fixture
+def site_env(database_url, redis_url) -> dict[str, str]:
+    return {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+
+
+async def test_what_a_killed_process_had_committed_is_shown(live_site, site_env, tmp_path, mina, mina_session):
     """Before the relay: the sweep finds the event, within 5 s. Before the ring, the page's hello finds the rows."""
     async with Page(live_site, mina_session) as page:
         await page.until(lambda page: page.position)
-        await die("before the relay", mina.pk, database_url, redis_url)
+        await die(site_env, tmp_path / "will", (BEFORE_THE_RELAY, mina.pk, "before the relay"))
         await page.until(lambda page: page.titles == ["before the relay"], 10)
-        await die("before the ring", mina.pk, database_url, redis_url)
+        await die(site_env, tmp_path / "will", (BEFORE_THE_RING, mina.pk, "before the ring"))
         assert await Notification.objects.acount() == 2
         await page.hello()
         await page.until(lambda page: page.titles == ["before the ring", "before the relay"])
 
 
-async def test_what_was_never_rung_is_shown_by_the_watermark(watchful_site, database_url, redis_url, mina, mina_session):
+async def test_what_was_never_rung_is_shown_by_the_watermark(watchful_site, site_env, tmp_path, mina, mina_session):
     async with Page(watchful_site, mina_session) as page:
         await page.until(lambda page: page.position)
-        await die("before the ring", mina.pk, database_url, redis_url)
+        await die(site_env, tmp_path / "will", (BEFORE_THE_RING, mina.pk, "before the ring"))
         await page.until(lambda page: page.titles == ["before the ring"], 5)
 
 
@@ -77,6 +88,63 @@ async def test_a_restarted_server_relays_what_its_killed_self_left(start_site, m
         await page.connect()
         await page.until(lambda page: page.titles == ["left"], 10)
         await page.disconnect()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+async def test_what_a_server_killed_in_a_request_had_committed_is_shown_after_its_restart(
+    start_site, tmp_path, figures, mina, mina_session
+):
+    """With no new traffic: the page comes back, and nobody notifies anybody."""
+    will = tmp_path / "will"
+    took = []
+    with start_site({"DIE_AT": str(will)}, application="tests.site.dying:application") as site:
+        page = Page(site, mina_session)
+        for number in range(KILLS):
+            await page.connect()
+            await page.until(lambda page: page.kinds("delta", "reset"))
+            point = (BEFORE_THE_RELAY, BEFORE_THE_RING)[number % 2]
+            await asyncio.to_thread(will.write_text, point)
+            with contextlib.suppress(OSError, http.client.HTTPException):  # the relay may die after the answer
+                await asyncio.to_thread(Browser(site).get, f"/tell/{mina.pk}/n{number}/")
+            await page.until_closed()
+            assert not page.titles or page.titles[0] != f"n{number}"
+            assert await Notification.objects.acount() == number + (point == BEFORE_THE_RING)  # the premise
+            started = time.monotonic()
+            await asyncio.to_thread(site.restart)
+            await page.connect()
+            await page.until(lambda page, wanted=f"n{number}": page.titles[:1] == [wanted], RESTART_SECONDS)
+            took.append(time.monotonic() - started)
+            await page.disconnect()
+    assert page.arrived == [f"n{number}" for number in range(KILLS)]
+    figures.record("shown after SIGKILL in a view", f"{len(took)} of {KILLS}")
+    figures.at_most("slowest from restart to shown (view)", max(took), RESTART_SECONDS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+async def test_what_killed_commands_had_committed_is_shown_after_the_restart_of_all(start_site, site_env, tmp_path, figures):
+    """As after a power cut: the commands and the server die, only the server comes back."""
+    people = await sync_to_async(users_with_sessions)(KILLS)
+    with start_site() as site:
+        pages = [Page(site, session) for _, session in people]
+        await asyncio.gather(*(page.connect() for page in pages))
+        await asyncio.gather(*(page.until(lambda page: page.position) for page in pages))
+        await asyncio.to_thread(site.kill)
+        await asyncio.gather(*(page.until_closed() for page in pages))
+        points = [BEFORE_THE_RING] * (KILLS // 2) + [BEFORE_THE_RELAY] * (KILLS // 2)  # a relay would take others' events along
+        deaths = [(point, user.pk, f"n{number}") for number, (point, (user, _)) in enumerate(zip(points, people, strict=True))]
+        await die(site_env, tmp_path / "will", *deaths)
+        assert await Notification.objects.acount() == await Event.objects.filter(pending=True).acount() == KILLS // 2
+        started = time.monotonic()
+        await asyncio.to_thread(site.start)
+        await asyncio.gather(*(page.connect() for page in pages))
+        left = RESTART_SECONDS - (time.monotonic() - started)
+        for number, page in enumerate(pages):
+            await page.until(lambda page, wanted=f"n{number}": page.titles == [wanted], left)
+        figures.record("shown after SIGKILL of a command", f"{len(pages)} of {KILLS}")
+        figures.at_most("from restart to all shown (commands)", time.monotonic() - started, RESTART_SECONDS)
+        await asyncio.gather(*(page.disconnect() for page in pages))
 
 
 @pytest.fixture

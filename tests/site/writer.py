@@ -103,13 +103,13 @@ def _outcome(job: Job) -> Outcome:
     at: list[float] = []
     error = None
     try:
-        if job["fate"] == "notify":
-            from notifications import notify
+        with transaction.atomic():
+            if job["fate"] == "notify":
+                from notifications import notify
 
-            notify("plain", to=job["user"], title=job["name"])
-            at.append(time.time())
-        else:
-            with transaction.atomic():
+                transaction.on_commit(lambda: at.append(time.time()))  # before the app's own hook, which may relay
+                notify("plain", to=job["user"], title=job["name"])
+            else:
                 perform(job["fate"], job["user"], job["name"], committed=at.append, hold=job.get("hold", 0.0))
     except Deliberate:
         pass

@@ -1,0 +1,52 @@
+"""A burst to one user from another process: all of it is shown, in order, and nobody else waits for it."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.faults.checker import Commit, Witness, judge, percentile, settle
+from tests.site.people import users_with_sessions
+from tests.site.writer import Job, Writer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+P95_SECONDS = 0.5
+PAUSE_SECONDS = 0.05  # between two notifications to the others
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("burst", "others"), [pytest.param(300, 5, id="small"), pytest.param(2000, 50, id="full", marks=pytest.mark.long)]
+)
+async def test_a_burst_is_shown_in_order_and_delays_nobody_else(live_site, database_url, redis_url, figures, burst, others):
+    people = await sync_to_async(users_with_sessions)(others + 1)
+    pages = [Witness(live_site, user.pk, session) for user, session in people]
+    await asyncio.gather(*(page.connect() for page in pages))
+    await asyncio.gather(*(page.until(lambda page: page.frames) for page in pages))
+    flooded = pages[0]
+    flood: list[Job] = [{"fate": "notify", "user": flooded.user_id, "name": f"burst {number}"} for number in range(burst)]
+    trickle: list[Job] = [
+        {"fate": "notify", "user": pages[1 + number % others].user_id, "name": f"news {number}", "pause": PAUSE_SECONDS}
+        for number in range(burst // 10)
+    ]
+    env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    async with Writer(env, flood) as one, Writer(env, trickle) as two:
+        results = await asyncio.gather(one.run(), two.run())
+    commits = [
+        Commit(job["name"], (job["user"],), writer, outcome["at"] or 0.0)
+        for writer, jobs, outcomes in zip(("burst", "news"), (flood, trickle), results, strict=True)
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if outcome["error"] is None
+    ]
+    await settle(pages, commits, 60)
+    assert len(commits) == len(flood) + len(trickle)
+    verdict = judge(commits, pages)
+    verdict.check(figures)
+    figures.record("announced in order", flooded.arrived == [job["name"] for job in flood])
+    assert flooded.arrived == [job["name"] for job in flood]
+    meanwhile = max(outcome["ended"] for outcome in results[0])
+    delays = judge([commit for commit in commits if commit.writer == "news" and commit.at <= meanwhile], pages[1:]).delays
+    figures.record("notifications to others meanwhile", len(delays))
+    figures.at_most("p95 of the others", percentile(delays, 0.95), P95_SECONDS)
+    await asyncio.gather(*(page.disconnect() for page in pages))
