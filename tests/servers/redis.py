@@ -37,6 +37,11 @@ class RedisServer(ServerProcess):
         with self.client() as client:
             client.flushall()
 
+    def connections_made(self) -> int:
+        """Since its start, the one that asks included."""
+        with self.client() as client:
+            return int(client.info("stats")["total_connections_received"])  # type: ignore[index]
+
 
 @contextlib.contextmanager
 def redis_server() -> Iterator[RedisServer]:
