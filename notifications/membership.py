@@ -7,6 +7,7 @@ its own echo.
 import asyncio
 import logging
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
@@ -29,16 +30,24 @@ LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
 class Membership:
-    """`users`: whose groups to be in, a live view. `hear` gets every wake-up, `joined` each user whose group has been joined."""
+    """`users`: whose groups to be in, a live view. `hear` gets every wake-up, `joined` each user whose group has been joined,
+    `entered` is told when the group of all hubs has been, before which what was rung to all has not been heard."""
 
     def __init__(
-        self, hub_id: str, *, users: Collection[str], hear: Callable[[WakeUp], None], joined: Callable[[str], None]
+        self,
+        hub_id: str,
+        *,
+        users: Collection[str],
+        hear: Callable[[WakeUp], None],
+        joined: Callable[[str], None],
+        entered: Callable[[], None] = lambda: None,
     ) -> None:
         self.layer: Any = get_channel_layer(app_settings.CHANNEL_LAYER)
         self._id = hub_id
         self._users = users
         self._hear = hear
         self._on_joined = joined
+        self._on_entered = entered
         self._channel = ""
         self._lives = 0
         """How often everything has been joined from the start."""
@@ -46,6 +55,7 @@ class Membership:
         self._changed: dict[str, None] = {}
         """Users whose group is to be joined or left, in order."""
         self._has_changed = asyncio.Event()
+        self._awaited = ""
         self._echo = asyncio.Event()
         self._must_renew = asyncio.Event()
         """Until the group of all hubs has been joined; again when the layer seems to have forgotten."""
@@ -67,6 +77,13 @@ class Membership:
         else:
             self._changed[user] = None
             self._has_changed.set()
+
+    def doubt(self, user: str) -> None:
+        """The user's inbox has moved and nobody rang: perhaps the layer forgot this one group (the core layer drops whoever has
+        joined long ago by a *publisher's* clock). Joining again costs little and heals it."""
+        if user in self._joined:
+            self._joined.discard(user)
+            self.change(user)
 
     async def listen(self) -> None:
         """Receive for ever on one channel. What the layer raises is waited out."""
@@ -113,7 +130,8 @@ class Membership:
     async def ask_for_echo(self) -> None:
         """Ring oneself. No echo: the layer forgot this hub, so it joins all groups again."""
         self._echo.clear()
-        ring(WakeUp(echo=self._id))
+        self._awaited = f"{self._id}.{secrets.token_hex(4)}"  # an earlier echo that comes late, or again, proves nothing
+        ring(WakeUp(echo=self._awaited))
         try:
             await _bounded(self._echo.wait())
         except TimeoutError:
@@ -158,6 +176,7 @@ class Membership:
         self._must_renew.clear()
         self._has_entered.set()
         self._rejoin()
+        self._on_entered()
 
     async def _receive(self) -> None:
         while True:
@@ -169,7 +188,7 @@ class Membership:
             if is_due("wake_up_refused"):
                 logger.warning("wake_up_refused type=%.50s", message.get("type"))
             return
-        if wake_up.echo == self._id:
+        if wake_up.echo and wake_up.echo == self._awaited:
             self._echo.set()
         self._hear(wake_up)
 
