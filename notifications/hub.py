@@ -6,6 +6,7 @@ never a row. Nothing here waits for a socket. `stream.py` decides, `inbox.py` re
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -62,7 +63,15 @@ class Hub:
         self.reader = Worker("read")
         self.authenticator = Worker("auth")
         self.relayer = Worker("relay")
-        self.membership = Membership(self.id, users=self.sockets.keys(), hear=self.hear, joined=self._look_again)
+        self._are_sessions_doubtful = asyncio.Event()
+        """Something may have ended one and nobody heard it: look now."""
+        self.membership = Membership(
+            self.id,
+            users=self.sockets.keys(),
+            hear=self.hear,
+            joined=self._look_again,
+            entered=self._are_sessions_doubtful.set,
+        )
         self.is_draining = False
         """It goes on refusing sockets until the process ends."""
         self._is_stopped = False
@@ -88,7 +97,7 @@ class Hub:
 
     def _start(self) -> None:
         ringer.hub = self
-        routines = [self._heal, self._watermark, self._sweep, self._beat]
+        routines = [self._heal, self._watermark, self._watch_sessions, self._sweep, self._beat]
         if self.membership.layer is not None:
             routines += [self.membership.listen, self.membership.keep, self.membership.renew]
         for routine in routines:
@@ -143,7 +152,7 @@ class Hub:
             self.membership.change(user)
         self.sockets[user].add(socket)
         for _, check in tuple(self._checks):
-            if check.user == user:  # heard while this socket's handshake was under way
+            if check.user in ("", user):  # heard while this socket's handshake was under way
                 self._check_sessions(check if check.session else SessionCheck(user, ask=True))
 
     def remove(self, socket: Socket) -> None:
@@ -234,7 +243,7 @@ class Hub:
         socket.push(frame.text)
 
     def _check_sessions(self, check: SessionCheck) -> None:
-        sockets = self.sockets.get(check.user, ())
+        sockets = self.sockets.get(check.user, ()) if check.user else self._everyone()
         concerned = [socket for socket in sockets if check.session in ("", socket.identity.session)]
         if check.ask:
             for socket in concerned:
@@ -244,7 +253,12 @@ class Hub:
                 socket.end(CloseCode.SIGNED_OUT, "signed out", None)
 
     async def _ask(self, socket: Socket) -> None:
-        if await self._identities.ask(socket.session_key) != socket.identity:
+        try:
+            found = await self._identities.ask(socket.session_key)
+        except Exception:  # noqa: BLE001 - the store is away: the look at all sessions goes on asking, and says so
+            self._are_sessions_doubtful.set()
+            return
+        if found != socket.identity:
             socket.end(CloseCode.SIGNED_OUT, "signed out", None)
 
     async def _end_signed_out(self, sockets: Iterable[Socket]) -> None:
@@ -333,11 +347,9 @@ class Hub:
     # --- what happens by itself ---
 
     async def _watermark(self) -> None:
-        """Compare every connected user's inbox and session with the database; ask the layer for an echo."""
-        interval = app_settings.WATERMARK_SECONDS
-        shared = self.membership.is_shared
-        await asyncio.sleep((interval if shared else min(interval, UNSHARED_WATERMARK_SECONDS)) * random.uniform(0.8, 1.0))
-        if shared:
+        """Compare every connected user's inbox with the database; ask the layer for an echo."""
+        await asyncio.sleep(self._interval())
+        if self.membership.is_shared:
             self._spawn(self.membership.ask_for_echo())
         everyone = self._everyone()
         for start in range(0, len(everyone), USERS_PER_QUERY):
@@ -346,7 +358,22 @@ class Hub:
             for socket in sockets:
                 if socket.is_listening and socket.position != found.get(socket.identity.user, State()).position:
                     self._lost_track(socket)
-            await self._end_signed_out(sockets)
+                    self.membership.doubt(socket.identity.user)
+
+    async def _watch_sessions(self) -> None:
+        """The same for sessions. Apart from the inboxes: a session store that is slow or away holds up nobody's news."""
+        self._are_sessions_doubtful.clear()
+        everyone = self._everyone()
+        for start in range(0, len(everyone), USERS_PER_QUERY):
+            await self._end_signed_out(everyone[start : start + USERS_PER_QUERY])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._interval()):
+                await self._are_sessions_doubtful.wait()
+
+    def _interval(self) -> float:
+        interval = app_settings.WATERMARK_SECONDS
+        interval = interval if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
+        return float(interval * random.uniform(0.8, 1.0))
 
     async def _sweep(self) -> None:
         await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.6, 1.0))
@@ -356,6 +383,7 @@ class Hub:
         await asyncio.sleep(1)
         now = time.monotonic()
         for socket in self._everyone():
+            socket.check_line(now)
             if now - socket.last_heard > SILENCE_SECONDS:
                 socket.end(CloseCode.RESTART, "no answer", 1.0)
             elif socket.stream.is_overdue(now):

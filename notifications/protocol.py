@@ -277,7 +277,8 @@ class Step(Struct, array_like=True, frozen=True):
 
 
 class SessionCheck(Struct, array_like=True, frozen=True):
-    """`session` (a hash of its key, or empty for all of the user's) has ended, or with `ask` may have ended."""
+    """`session` (a hash of its key, or empty for all of the user's) has ended, or with `ask` may have ended. `user` empty:
+    that session, whosever it was."""
 
     user: str
     session: str = ""

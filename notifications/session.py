@@ -16,10 +16,11 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.contrib.sessions.backends import cache as cache_sessions
 from django.contrib.sessions.backends import cached_db as cached_sessions
 from django.contrib.sessions.backends import db as database_sessions
+from django.contrib.sessions.backends import signed_cookies
 from django.core.cache import caches
 from django.core.exceptions import DisallowedHost, SuspiciousOperation, ValidationError
 from django.db import DatabaseError, transaction
@@ -41,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 LONGEST_KEY: Final = 4096  # signed cookies hold the whole session; no browser stores more
 UNREADABLE: Final = (ValueError, TypeError, LookupError, SuspiciousOperation)  # by which an engine complains of a cookie
-KEEPS_NO_STATE: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
 class Identity(NamedTuple):
@@ -110,6 +110,7 @@ def is_own_origin(scope: Mapping[str, Any]) -> bool:
 def start() -> None:
     """Listen for what ends sessions. Called once, by the app's `ready()`."""
     user_logged_out.connect(_logged_out, dispatch_uid="notifications.session")
+    user_logged_in.connect(_logged_in, dispatch_uid="notifications.session")
     post_save.connect(_user_saved, dispatch_uid="notifications.session")
     post_delete.connect(_user_deleted, dispatch_uid="notifications.session")
 
@@ -153,7 +154,7 @@ def _is_trusted(origin: str, trusted: str) -> bool:
 
 def _load(keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The sessions under these keys. Raises what the store raises when it is away: that must not look like "no session"."""
-    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    engine = _engine()
     if engine.load in (database_sessions.SessionStore.load, cached_sessions.SessionStore.load):
         rows = engine.get_model_class().objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
         decode = engine().decode
@@ -162,6 +163,11 @@ def _load(keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         names = {engine(key).cache_key: key for key in keys if key}
         return {names[name]: session for name, session in caches[settings.SESSION_CACHE_ALIAS].get_many(names).items()}
     return {key: session for key in keys if key and (session := _load_one(engine, key))}
+
+
+def _engine() -> type[Any]:
+    store: type[Any] = import_module(settings.SESSION_ENGINE).SessionStore
+    return store
 
 
 def _load_one(engine: type[Any], key: str) -> Mapping[str, Any]:
@@ -232,9 +238,24 @@ def _logged_out(sender: Any, request: Any = None, user: Any = None, **_: Any) ->
     if user is None or user.pk is None:
         return
     key = getattr(getattr(request, "session", None), "session_key", None)
-    is_stateless = settings.SESSION_ENGINE == KEEPS_NO_STATE
-    session = session_hash(key) if key and not is_stateless else ""
+    session = session_hash(key) if key and not _keeps_no_state() else ""
     ring(WakeUp(sessions=[SessionCheck(str(user.pk), session)]))
+
+
+def _logged_in(sender: Any, request: Any = None, **_: Any) -> None:
+    """Whoever was signed in in this browser before is not any longer: Django has flushed that session, without a signal."""
+    key = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME, "")
+    if not key or getattr(getattr(request, "session", None), "session_key", None):  # None after a flush, and only then
+        return
+    if not _keeps_no_state():
+        ring(WakeUp(sessions=[SessionCheck("", session_hash(key))]))
+    elif user := _load_one(_engine(), key).get(SESSION_KEY):
+        ring(WakeUp(sessions=[SessionCheck(str(user))]))
+
+
+def _keeps_no_state() -> bool:
+    """Whether the cookie is the whole session. Its key changes at every save, so that nobody can say which socket was whose."""
+    return issubclass(_engine(), signed_cookies.SessionStore)
 
 
 def _user_saved(sender: Any, instance: Any, created: bool, raw: bool, using: str, update_fields: Any, **_: Any) -> None:
