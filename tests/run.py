@@ -152,7 +152,9 @@ def unit(words: list[str]) -> Outcome:
 
 @stage
 def sqlite(words: list[str]) -> Outcome:
-    return pytest("tests/integration", "tests/faults", words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": ""})
+    return pytest(
+        "tests/integration", "tests/faults", "tests/conformance", words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": ""}
+    )
 
 
 @stage
@@ -190,8 +192,8 @@ def browser(words: list[str]) -> Outcome:
 
 @stage
 def faults_sqlite(words: list[str]) -> Outcome:
-    """Every fault, the long ones too, each at its full size."""
-    return pytest("tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
+    """Every fault, the long ones too, each at its full size, and what the protocol promises by the clock."""
+    return pytest("tests/faults", "tests/conformance", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
 
 
 @stage

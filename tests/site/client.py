@@ -31,6 +31,7 @@ class Page:
 
     def __init__(self, site: Any, session: str | None, *, position: str = "", language: str = "en", acks: bool = True) -> None:
         self.url = site.websocket_url
+        self.path = PATH
         self.session = session
         self.position = position
         self.language = language
@@ -61,7 +62,7 @@ class Page:
         headers += options.pop("headers", [])
         own = {"origin": self.url.replace("ws", "http", 1), "subprotocols": [SUBPROTOCOL], "proxy": None}
         self.close_code = self.bye = None
-        self.socket: ClientConnection = await connect(self.url + PATH, additional_headers=headers, **{**own, **options})
+        self.socket: ClientConnection = await connect(self.url + self.path, additional_headers=headers, **{**own, **options})
         self._reader = asyncio.create_task(self._read())
         if greets:
             await self.hello()

@@ -1,4 +1,4 @@
-"""A test site that owes the run nothing: a private SQLite database, two people signed in, the in-memory layer. It is used as any
+"""A test site that owes the run nothing: a private SQLite database, three people signed in, the in-memory layer. It is used as any
 site on the net would be: by its address, with a session's cookie."""
 
 import json
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tests.servers import AsgiProcess
 
-__all__ = ["OwnSite", "own_site", "prepare"]
+__all__ = ["OwnSite", "own_site", "prepare", "prepare_at"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
@@ -25,7 +25,7 @@ PREPARE = """
     from django.core.management import call_command
     from tests.site.client import new_session
     call_command("migrate", verbosity=0)
-    users = [User.objects.create_user(name) for name in ("mina", "teo")]
+    users = [User.objects.create_user(name) for name in ("mina", "teo", "nova")]
     print(json.dumps({user.username: [user.pk, new_session(user)] for user in users}))
 """
 
@@ -37,8 +37,13 @@ class OwnSite(NamedTuple):
 
 
 def prepare(database: Path) -> dict[str, tuple[int, str]]:
-    """Make the database with its people. In a process of its own, since this one's settings speak of another database."""
-    env = {"DJANGO_SETTINGS_MODULE": "tests.site.settings", "DATABASE_URL": f"sqlite:///{database}", "REDIS_URL": ""}
+    """Make the SQLite database with its people."""
+    return prepare_at(f"sqlite:///{database}")
+
+
+def prepare_at(database_url: str) -> dict[str, tuple[int, str]]:
+    """The same in any database. In a process of its own, since this one's settings speak of another database."""
+    env = {"DJANGO_SETTINGS_MODULE": "tests.site.settings", "DATABASE_URL": database_url, "REDIS_URL": ""}
     command = [sys.executable, "-c", textwrap.dedent(PREPARE)]
     made = subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     people: dict[str, tuple[int, str]] = json.loads(made.stdout)
