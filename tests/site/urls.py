@@ -5,6 +5,7 @@ from django.shortcuts import render
 from django.urls import include, path
 
 from notifications import anotify, notify
+from tests.site.counting import statements
 from tests.site.models import Order
 from tests.site.transactions import perform
 
@@ -43,6 +44,11 @@ def transact(request: HttpRequest, fate: str, user_id: int, name: str) -> HttpRe
     return answer
 
 
+def counted(request: HttpRequest) -> JsonResponse:
+    """The statements of this process so far."""
+    return JsonResponse(statements)
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", page),
@@ -51,5 +57,6 @@ urlpatterns = [
     path("tell/<int:user_id>/<str:title>/", tell),
     path("atell/<int:user_id>/<str:title>/", async_tell),
     path("transact/<str:fate>/<int:user_id>/<str:name>/", transact),
+    path("statements/", counted),
     path("notifications/", include("notifications.urls")),
 ]
