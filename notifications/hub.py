@@ -38,7 +38,7 @@ __all__ = ["HEARTBEAT_SECONDS", "Hub"]
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 25
-SILENCE_SECONDS: Final = 75.0  # a peer that sends nothing for so long is gone
+SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 GATHER_SECONDS: Final = 0.003  # what falls behind within it shares one look at the database
 SWEEP_SECONDS: Final = 5.0
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
