@@ -10,6 +10,7 @@ from typing import Any, Final
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.template import TemplateDoesNotExist, engines
@@ -20,13 +21,14 @@ from django.utils.module_loading import import_string
 from notifications.conf import PREFIX, app_settings, defaults
 from notifications.outbox import event_alias
 from notifications.relay import disturbs_writers
-from notifications.rules import registry
+from notifications.rules import registry as rules
 
-__all__ = ["FLOORS", "ID_PREFIX", "register_all"]
+__all__ = ["FLOORS", "messages", "register_all"]
 
-ID_PREFIX: Final = "live_notifications."
+# `pyproject.toml`'s, for an installation that has passed it by
 FLOORS: Final[Mapping[str, str]] = {"django": "5.2.14", "daphne": "4.2.2", "channels": "4.3", "channels-redis": "4.3"}
-"""The oldest releases that carry the guarantees: `pyproject.toml`'s, for an installation that has passed it by."""
+NUMBER: Final = re.compile(r"\d+")
+WAL: Final = re.compile(r"journal_mode\s*=\s*['\"]?wal", re.IGNORECASE)
 REQUEST: Final = "django.template.context_processors.request"
 OPTIONS_HINT: Final = (
     'Write DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20, '
@@ -46,6 +48,13 @@ def register_all() -> None:
     register(check_templates, Tags.templates)
     register(check_databases)
     register(check_rules)
+
+
+def messages() -> list[CheckMessage]:
+    """What the app's own checks say and the site does not silence."""
+    ours = [check for check in registry.get_checks() if check.__module__ == __name__]
+    said = [message for check in ours for message in check(app_configs=None, databases=None) if not message.is_silenced()]
+    return sorted(said, key=lambda message: str(message.id))
 
 
 def check_settings(**_: Any) -> Iterable[CheckMessage]:
@@ -95,16 +104,12 @@ def check_versions(**_: Any) -> Iterable[CheckMessage]:
             installed = version(package)
         except PackageNotFoundError:  # a site that serves by something else than Daphne may leave it out
             continue
-        if _numbers(installed) < _numbers(floor):
+        if [int(number) for number in NUMBER.findall(installed)] < [int(number) for number in NUMBER.findall(floor)]:
             yield Warning(
                 f"{package} {installed} is older than {floor}, the oldest release that this app is made for.",
                 hint=f'Run: python -m pip install --upgrade "{package}>={floor}"',
                 id="live_notifications.W012",
             )
-
-
-def _numbers(release: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
 
 
 def check_layer(**_: Any) -> Iterable[CheckMessage]:
@@ -134,15 +139,14 @@ def check_layer(**_: Any) -> Iterable[CheckMessage]:
     if isinstance(layer, InMemoryChannelLayer) and processes.isdecimal() and int(processes) > 1:
         yield Warning(
             f"The channel layer is in-memory, and WEB_CONCURRENCY asks for {processes} server processes.",
-            hint="What one process writes, the pages of the others show by their watermark only, up to 2 s later. "
-            "Use channels_redis, or one process. (How many processes Daphne or another tool starts cannot be seen from here.)",
+            hint="What one writes, the pages of the others show by their watermark only, up to 2 s later: use channels_redis. "
+            "(How many processes a tool other than gunicorn or uvicorn starts cannot be seen from here.)",
             id="live_notifications.W007",
         )
 
 
 def check_layer_patience(**_: Any) -> Iterable[CheckMessage]:
-    """Whether a connection of the core layer outlasts its wait for news, asked of a connection made but not opened: so it
-    holds for every spelling of a host, and for the default of every redis-py."""
+    """Asked of a connection that is made and not opened: so it holds for every spelling of a host and every redis-py."""
     try:
         layer = get_channel_layer(app_settings.CHANNEL_LAYER)
     except Exception:  # noqa: BLE001 - E005 says it
@@ -261,15 +265,12 @@ def check_databases(**_: Any) -> Iterable[CheckMessage]:
 
 
 def _blocks_readers(alias: str) -> bool:
-    """Whether the file is known not to be in WAL mode. The mode stands in its header, so that no connection is needed: checks
-    must not open one. `notifications_doctor` asks the database itself."""
+    """Whether the file is known not to be in WAL mode. It stands in its header: checks must open no connection."""
     connection: Any = connections[alias]
     if connection.vendor != "sqlite" or connection.is_in_memory_db():
         return False
     name = str(connection.settings_dict["NAME"])
-    wants_wal = re.search(
-        r"journal_mode\s*=\s*['\"]?wal", str(connection.settings_dict["OPTIONS"].get("init_command")), re.IGNORECASE
-    )
+    wants_wal = WAL.search(str(connection.settings_dict["OPTIONS"].get("init_command")))
     if wants_wal or name.startswith("file:"):
         return False
     try:
@@ -282,7 +283,7 @@ def _blocks_readers(alias: str) -> bool:
 
 def check_rules(**_: Any) -> Iterable[CheckMessage]:
     alias = event_alias()
-    for rule in registry.model_rules:
+    for rule in rules.model_rules:
         change_alias = router.db_for_write(rule.model)
         if change_alias != alias:
             yield Warning(
