@@ -30,10 +30,13 @@ for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"])
   globalThis[name] ??= EventTarget.prototype[name].bind(document);
 }
 
-/** By its text, not its path: a Node without module detection takes `.js` outside a package for CommonJS. */
-export function load(name) {
+/**
+ * By its text, not its path: a Node without module detection takes `.js` outside a package for CommonJS. Another `instance` is
+ * another page's copy of the module.
+ */
+export function load(name, instance = "") {
   const text = readFileSync(new URL(`${name}.js`, FOLDER), "utf8");
-  return import(`data:text/javascript,${encodeURIComponent(text)}`);
+  return import(`data:text/javascript,${encodeURIComponent(text)}${instance && `//${instance}`}`);
 }
 
 /** A clock that stands still until `pass()`. */
