@@ -110,6 +110,7 @@ async def test_what_a_signal_tells_closes_the_sockets_at_once(site_on, engine, f
                 await comes_back(site, name, each, engine)
 
 
+@pytest.mark.long
 @each_engine
 async def test_what_nobody_tells_closes_the_sockets_within_a_watermark(site_on, engine, figures):
     names = [name for name in FOUND if engine != "signed_cookies" or name != "session_deleted"]  # nothing there to delete

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -53,9 +54,13 @@ class PostgresServer(ServerProcess):
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [*as_unprivileged(), programs.postgres_bin() / "postgres", "-D", self.data, *words]
 
+    def client(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        """`with server.client() as client`: commits and closes at the end."""
+        return psycopg.connect(self.url, connect_timeout=2)
+
     def is_ready(self) -> bool:
         try:
-            psycopg.connect(self.url, connect_timeout=2).close()
+            self.client().close()
         except psycopg.OperationalError:
             return False
         return True

@@ -15,6 +15,12 @@ whatever_the_database = pytest.mark.skipif(
 )
 
 
+def only_on(vendor: str) -> pytest.MarkDecorator:
+    """For what only this database does or suffers; the other stage of the same run has it."""
+    runs_on = "postgresql" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "sqlite"
+    return pytest.mark.skipif(runs_on != vendor, reason=f"of {vendor} only: run on that")
+
+
 @pytest.fixture
 def mina(transactional_db: None) -> User:
     return User.objects.create_user("mina", password="mina")
