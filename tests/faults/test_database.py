@@ -92,8 +92,8 @@ async def test_a_lock_on_the_session_table_delays_nobodys_news(watchful_site, fi
             await tell(people[2][0], "never rung")
             await pages[2].until(lambda page: page.titles[0] == "never rung", 10)
             healed = time.monotonic() - started
-    await joining
-    assert await late.until_closed() == 4013  # the premise: the table could not be read
+        await joining
+        assert await late.until_closed() == 4013  # the premise: the table cannot be read
     figures.record("p95 calm", f"{calm:.3g} s")
     figures.at_most("p95 beyond calm", locked - calm, BEYOND_CALM_SECONDS)
     figures.at_most("what was never rung is shown within", healed, HEALING_SECONDS)
