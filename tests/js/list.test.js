@@ -74,6 +74,22 @@ test("a reset keeps nothing that it does not bring", () => {
   assert.equal(list.more, true);
 });
 
+test("a reset brings back what a restored database holds, whatever was newer before", () => {
+  const list = rows([]);
+  list.apply(change({ items: [item(2, { stamp: 9, read: true })] }));
+  assert.deepEqual(numbers(list.apply(change({ items: [item(2)], reset: true }))), [2]);
+  const late = { items: [item(2, { stamp: 1, read: true })], reset: true, isLate: true };
+  assert.deepEqual(numbers(list.apply(change(late))), [], "what was read by HTTP may be older than a delta since");
+});
+
+test("a list whose rows have all been put away still shows what arrives, and what comes back to its stretch", () => {
+  const list = rows([5, 6, 7], { more: true });
+  list.apply(change({ ops: [{ archived_upto: 7 }] }));
+  assert.equal(list.size, 0);
+  assert.deepEqual(numbers(list.apply(change({ items: [item(8)] }))), [8]);
+  assert.deepEqual(numbers(list.apply(change({ items: [item(6, { stamp: 9 }), item(4, { stamp: 10 })] }))), [6], "4 is on another page");
+});
+
 test("a page shows its own stretch of numbers only", () => {
   const older = rows([5, 6], { before: 7, more: true });
   assert.deepEqual(numbers(older.apply(change({ items: [item(8), item(3)] }))), []);

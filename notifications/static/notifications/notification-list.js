@@ -80,6 +80,7 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
 /** What one list shows: which rows a change puts, alters and takes away. Knows no DOM. */
 export class Rows {
   /** @type {Map<number, Row>} */ #rows = new Map();
+  #floor = Infinity; // the lowest number of the stretch shown here; it stays when that row leaves
 
   /**
    * @param {string} show "active", "unread" or "archived"
@@ -102,6 +103,7 @@ export class Rows {
 
   has(/** @type {Row} */ row) {
     this.#rows.set(row.id, row);
+    this.#floor = Math.min(this.#floor, row.number);
   }
 
   /** Whether the server's `reset` (the newest active rows) is this list's own page. */
@@ -109,8 +111,12 @@ export class Rows {
     return this.show === "active" && !this.before;
   }
 
-  /** @returns {{changed: Row[], removed: number[]}} */
-  apply(/** @type {Pick<Change, "items"|"ops"|"reset"|"more">} */ change) {
+  /**
+   * `isLate`: a reset that was read by HTTP, so that a delta may have overtaken it.
+   * @param {Pick<Change, "items"|"ops"|"reset"|"more"> & {isLate?: boolean}} change
+   * @returns {{changed: Row[], removed: number[]}}
+   */
+  apply(change) {
     /** @type {Map<number, Row>} */ const changed = new Map();
     /** @type {Set<number>} */ const removed = new Set();
     const drop = (/** @type {number} */ id) => {
@@ -121,10 +127,12 @@ export class Rows {
       const kept = new Set(change.items.map((item) => item.id));
       for (const id of [...this.#rows.keys()]) if (!kept.has(id)) drop(id);
       this.more = change.more ?? false;
+      this.#floor = Math.min(Infinity, ...change.items.map((item) => ("number" in item ? item.number : Infinity)));
     }
     for (const item of change.items) {
       const known = this.#rows.get(item.id);
-      if (known && known.stamp >= item.stamp) continue;
+      // A restored database has older stamps than the page: its reset counts all the same.
+      if (known && known.stamp >= item.stamp && (!change.reset || change.isLate)) continue;
       if (item.hidden || !this.#wants(item)) drop(item.id);
       else if (change.reset || known || this.#reaches(item.number)) {
         this.#rows.set(item.id, item);
@@ -155,13 +163,14 @@ export class Rows {
   /** A number outside the stretch that this page shows belongs to another page. */
   #reaches(/** @type {number} */ number) {
     if (this.before && number >= this.before) return false;
-    return !this.more || [...this.#rows.values()].some((row) => row.number < number);
+    return !this.more || this.#floor === Infinity || number >= this.#floor;
   }
 
   #trim(/** @type {(id: number) => void} */ drop) {
     if (this.#rows.size <= MOST) return;
     const newestFirst = [...this.#rows.values()].sort((a, b) => b.number - a.number);
     for (const row of newestFirst.slice(MOST)) drop(row.id);
+    this.#floor = newestFirst[MOST - 1].number;
     this.more = true;
   }
 }
@@ -200,7 +209,7 @@ export class NotificationList extends HTMLElement {
     try {
       const answer = await fetch(this.getAttribute("src") ?? "", { headers: { Accept: "application/json" } });
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-      this.#apply({ ops: [], seenUpto: 0, ...(await answer.json()), reset: true });
+      this.#apply({ ops: [], seenUpto: 0, ...(await answer.json()), reset: true, isLate: true });
     } catch {
       show(this, "error", true);
     }
@@ -214,7 +223,7 @@ export class NotificationList extends HTMLElement {
     this.setAttribute("position", stream()?.getAttribute("position") ?? "");
   };
 
-  #apply(/** @type {Change} */ change) {
+  #apply(/** @type {Change & {isLate?: boolean}} */ change) {
     const rows = /** @type {Rows} */ (this.#rows);
     const { changed, removed } = rows.apply(change);
     for (const id of removed) this.#remove(this.#element(id));
