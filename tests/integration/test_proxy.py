@@ -135,3 +135,28 @@ def test_where_everybody_is_away_a_connection_is_reset():
         line = socket.create_connection((HOST, proxy.port), timeout=5)
         with line, pytest.raises(ConnectionResetError):
             line.recv(1)
+
+
+class Parting(socketserver.BaseRequestHandler):
+    """Says its last words and goes while the other side is still talking, which makes the kernel answer with an RST."""
+
+    def handle(self) -> None:
+        self.request.recv(1)
+        self.request.sendall(b"farewell")
+
+
+def test_last_words_arrive_though_the_line_breaks():
+    with EchoServer((HOST, free_port()), Parting) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        with tcp_proxy(server.server_address[1]) as proxy:
+            for _ in range(20):
+                with socket.create_connection((HOST, proxy.port), timeout=5) as line:
+                    heard = b""
+                    try:
+                        line.sendall(b"talk " * 2000)
+                        while data := line.recv(100):
+                            heard += data
+                    except ConnectionError:
+                        pass
+                    assert heard == b"farewell"
+        server.shutdown()

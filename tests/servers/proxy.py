@@ -25,7 +25,7 @@ CHUNK_BYTES = 65536
 CHUNKS_WAITING = 16  # beyond them the sender feels that nobody reads
 RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and throws away what was not sent
 
-Late: TypeAlias = "asyncio.Queue[tuple[float, bytes]]"
+Late: TypeAlias = "asyncio.Queue[tuple[float, bytes | None]]"
 
 
 class TcpProxy:
@@ -136,14 +136,11 @@ class TcpProxy:
                 line.reset()
                 return
             line.add(there[1])
-            async with asyncio.TaskGroup() as ways:
-                for source, target in ((reader, there[1]), (there[0], writer)):
-                    late: Late = asyncio.Queue(CHUNKS_WAITING)
-                    ways.create_task(self._take(source, late))
-                    ways.create_task(self._pass_on(late, target))
-        except* OSError:
-            await self._opened.wait()
-            line.reset()  # one end has gone, hard: so does the other
+            ways = []
+            for source, target in ((reader, there[1]), (there[0], writer)):
+                late: Late = asyncio.Queue(CHUNKS_WAITING)
+                ways += [self._take(source, late), self._pass_on(late, target, line)]
+            await asyncio.gather(*ways)
         finally:
             line.close()
             self._lines.discard(line)
@@ -156,24 +153,33 @@ class TcpProxy:
         return None
 
     async def _take(self, reader: asyncio.StreamReader, late: "Late") -> None:
-        """Late chunks queue up behind each other: a long line is not a thin one."""
-        data = b"-"
+        """Late chunks queue up behind each other: a long line is not a thin one. An end that breaks comes last, as None."""
+        data: bytes | None = b"-"
         while data:
-            data = await reader.read(CHUNK_BYTES)
+            try:
+                data = await reader.read(CHUNK_BYTES)
+            except OSError:
+                data = None
             await late.put((self._loop.time() + self._delay, data))
 
-    async def _pass_on(self, late: "Late", writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, late: "Late", writer: asyncio.StreamWriter, line: "Line") -> None:
+        """What cannot be written is dropped, and the other way goes on: there, what the end still said may be on its way."""
         while True:
             due, data = await late.get()
             if due > self._loop.time():
                 await asyncio.sleep(due - self._loop.time())
             await self._opened.wait()
-            if not data:
-                with contextlib.suppress(OSError, RuntimeError):  # it has been closed meanwhile
-                    writer.write_eof()
+            if data is None:
+                line.reset()
                 return
-            writer.write(data)
-            await writer.drain()
+            with contextlib.suppress(OSError, RuntimeError):
+                if data:
+                    writer.write(data)
+                    await writer.drain()
+                else:
+                    writer.write_eof()
+            if not data:
+                return
 
     # --- life ---
 
