@@ -124,7 +124,7 @@ async def test_what_nobody_tells_closes_the_sockets_within_a_watermark(site_on, 
 
 async def end_one(site: Any, name: str, watched: Watched) -> None:
     end = {**TOLD, **FOUND}[name]
-    await sync_to_async(end, thread_sensitive=False)(site, watched.who)
+    await sync_to_async(end)(site, watched.who)
     watched.ended = watched.who.expires_at or time.monotonic()
 
 

@@ -21,7 +21,7 @@ from django.utils import timezone
 from tests.site.client import new_session
 from tests.site.people import Browser
 
-__all__ = ["END_ALL", "ENGINES", "FOUND", "TOLD", "Signed", "engine_settings", "signed_in"]
+__all__ = ["END_ALL", "ENGINES", "FOUND", "TOLD", "Signed", "engine_settings", "signed_in", "store"]
 
 ENGINES: Final = ("db", "cached_db", "cache", "signed_cookies")
 PASSWORD: Final = "the first password"
