@@ -156,6 +156,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if socket is None:
             return
         socket.last_heard = time.monotonic()
+        socket.heard += len(text or data or "")
         if text is None:
             self._refuse("binary", f"{SUBPROTOCOL} speaks text frames")
         elif len(text) > COMMAND_BYTES or len(text.encode(errors="replace")) > COMMAND_BYTES:

@@ -17,8 +17,8 @@ __all__ = ["Socket"]
 
 CONTROL_FRAMES: Final = 64  # that wait behind an unfinished send before the page counts as too slow
 UNSENT_BYTES: Final = 1024 * 1024  # in the server, for a peer that does not read: more than any window lets through
-BYTES_PER_SECOND: Final = 48 * 1024  # from the page: its commands at their limits, and as much again
-BYTES_AT_ONCE: Final = 256 * 1024
+UNHEARD_PER_SECOND: Final = 8 * 1024  # bytes from the page that are no command: frame headers, pongs, the beginning of a frame
+UNHEARD_AT_ONCE: Final = 64 * 1024
 
 
 class Socket:
@@ -48,7 +48,10 @@ class Socket:
         """Called when a send that did not finish at once has finished."""
         self._send = send
         self._transport = transport or Transport(None)
-        self._allowance, self._received, self._checked = float(BYTES_AT_ONCE), 0, time.monotonic()
+        self.heard = 0
+        """Bytes of whole frames that came to the consumer, which has its own limits for them."""
+        self._unheard, self._checked = self._transport.received(), self.last_heard
+        self._allowance = float(UNHEARD_AT_ONCE)
         self._waiting: deque[str] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -80,10 +83,10 @@ class Socket:
     def check_line(self, now: float) -> None:
         """End what no command tells of: a peer that makes the server write and does not read, or sends frames that only the
         server sees (pings, endless fragments). Asked once a second."""
-        received = self._transport.received()
-        self._allowance = min(BYTES_AT_ONCE, self._allowance + (now - self._checked) * BYTES_PER_SECOND)
-        self._allowance -= received - self._received
-        self._received, self._checked = received, now
+        unheard = self._transport.received() - self.heard
+        self._allowance = min(UNHEARD_AT_ONCE, self._allowance + (now - self._checked) * UNHEARD_PER_SECOND)
+        self._allowance -= unheard - self._unheard
+        self._unheard, self._checked = unheard, now
         if self._transport.unsent() > UNSENT_BYTES:
             self.end(CloseCode.SLOW, "too slow", 1.0)
         elif self._allowance < 0:

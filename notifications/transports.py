@@ -14,7 +14,8 @@ from typing import Any, Final
 __all__ = ["Transport"]
 
 TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
-RECEIVE_BYTES: Final = 16 * 1024  # four commands of the longest kind
+READ_BYTES: Final = 4 * 1024  # a command of the longest kind
+RECEIVE_BYTES: Final = 4 * READ_BYTES
 BYTES_RECEIVED: Final = 128  # where `struct tcp_info` has tcpi_bytes_received, a 64-bit number
 
 
@@ -28,8 +29,11 @@ class Transport:
         self._socket: Any = self._get_socket()
 
     def take_little(self) -> None:
-        """Let the kernel hand over little at a time: a server parses what one read brought before anybody else's turn comes, and
-        a quarter of a megabyte of the smallest frames takes it a second."""
+        """Read little at a time: a server parses what one read brought before it is anybody else's turn, and a quarter of a
+        megabyte of the smallest frames takes it a second."""
+        for name in ("max_size", "bufferSize"):  # asyncio's, Twisted's
+            if hasattr(self._transport, name):
+                setattr(self._transport, name, READ_BYTES)
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)

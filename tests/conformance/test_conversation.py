@@ -353,20 +353,21 @@ async def test_the_clocks_are_those_of_the_page(target: Target):
     """A heartbeat every 25 s that says where the page should stand; 4008 after 30 s without an acknowledgement; 4012 after 75 s
     without a frame."""
     loop = asyncio.get_running_loop()
-    async with Peer(target) as honest, Peer(target) as deaf, Peer(target) as silent:
+    async with Peer(target) as honest, Peer(target) as deaf:
         deaf.acks = False
+        await told(target, honest, deaf)
         started = loop.time()
-        silent._take = silent.listen_only  # type: ignore[method-assign]
+        async with Peer(target) as silent:
+            silent._take = silent.listen_only  # type: ignore[method-assign]
 
-        async def when(peer: Peer, code: int) -> float:
-            assert await peer.until_closed(120) == code
-            return loop.time() - started
+            async def when(peer: Peer, code: int) -> float:
+                assert await peer.until_closed(120) == code
+                return loop.time() - started
 
-        await target.tell("tick")
-        slow, gone = await asyncio.gather(when(deaf, 4008), when(silent, 4012))
+            slow, gone = await asyncio.gather(when(deaf, 4008), when(silent, 4012))
         assert 29 <= slow <= 40
         assert 74 <= gone <= 85
         beats = honest.kinds("heartbeat")
-        assert len(beats) == int(gone / 25)
+        assert len(beats) in {2, 3}
         assert {beat["position"] for beat in beats} == {honest.position}
         assert honest.close_code is None

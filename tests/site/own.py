@@ -1,5 +1,5 @@
-"""A test site that owes the run nothing: a private SQLite database, three people signed in, the in-memory layer. It is used as any
-site on the net would be: by its address, with a session's cookie."""
+"""A test site that owes the run nothing: a private SQLite database, three people signed in, the in-memory layer. It is used as
+any site on the net would be: by its address, with a session's cookie."""
 
 import json
 import os

@@ -5,8 +5,10 @@ import asyncio
 import base64
 import contextlib
 import os
+import select
 import socket
 import struct
+import time
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -123,12 +125,35 @@ class RawSocket:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
-    async def rest(self, seconds: float) -> list[RawFrame]:
-        """All frames until the close frame or the end of the line. Raises `TimeoutError`."""
-        frames: list[RawFrame] = []
+    async def until(self, part: bytes, seconds: float = 15) -> None:
+        """Read on to the frame that has this in it. Raises `ConnectionError` or `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while (received := await self.receive()) is not None:
-                frames.append(received)
-                if received.opcode == CLOSE:
-                    break
-        return frames
+                if part in received.payload:
+                    return
+        raise ConnectionError("the line was cut")
+
+    async def flood(self, blob: bytes, seconds: float) -> tuple[float | None, bytes]:
+        """Send `blob` again and again, as fast as the server takes it: after how many seconds it cut the line (None: it has not),
+        and what it had said. From then on the socket is good for nothing else."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        return await asyncio.to_thread(self._flood, blob, seconds)
+
+    def _flood(self, blob: bytes, seconds: float) -> tuple[float | None, bytes]:
+        plain = socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno()))
+        view, at, heard = memoryview(blob), 0, b""
+        started = time.monotonic()
+        with plain:
+            try:
+                while time.monotonic() - started < seconds:
+                    readable, writable, _ = select.select([plain], [plain], [], 0.2)
+                    if readable:
+                        piece = plain.recv(2**16)
+                        if not piece:
+                            return time.monotonic() - started, heard
+                        heard = (heard + piece)[-4096:]
+                    if writable:
+                        at = (at + plain.send(view[at:])) % len(view)
+            except OSError:
+                return time.monotonic() - started, heard
+        return None, heard

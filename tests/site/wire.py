@@ -32,8 +32,8 @@ class Wire:
         accepted = await self._down.get()
         assert accepted["type"] == "websocket.accept"
 
-    async def send(self, frame: str) -> None:
-        self._up.put_nowait({"type": "websocket.receive", "text": frame})
+    async def send(self, frame: str | bytes) -> None:
+        self._up.put_nowait({"type": "websocket.receive", "text" if isinstance(frame, str) else "bytes": frame})
 
     async def close(self) -> None:
         self._up.put_nowait({"type": "websocket.disconnect", "code": 1000})
