@@ -27,7 +27,7 @@ MOST_CONNECTIONS = 20
 CALLS_A_ROUND = 13
 MANY = 500 // CALLS_A_ROUND + 1
 STRICT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
-SHOWN_SECONDS = 10.0  # below the watermark: what the end of the program or of a child had kept back would come later
+SHOWN_SECONDS = 10.0  # far below the watermark: what the end of the program or of a child kept back does not come
 DEBUG_LOG = " asyncio "  # asyncio's debug mode tells what took more than 0.1 s: the machine's business
 
 
@@ -37,7 +37,7 @@ DEBUG_LOG = " asyncio "  # asyncio's debug mode tells what took more than 0.1 s:
 )
 async def test_a_program_tells_from_every_context(database_url, mina, mina_session, figures, layer, rounds):
     with redis_server() as redis:
-        env = {"DATABASE_URL": database_url, "REDIS_URL": redis.url, "LAYER": layer}
+        env = {"DATABASE_URL": database_url, "REDIS_URL": redis.url, "LAYER": layer, "WATERMARK_SECONDS": "300"}
         with daphne_process(env) as site:
             async with Page(site, mina_session) as page:
                 await page.until(lambda page: page.position)
