@@ -22,7 +22,7 @@ from django.contrib.sessions.backends import cached_db as cached_sessions
 from django.contrib.sessions.backends import db as database_sessions
 from django.contrib.sessions.backends import signed_cookies
 from django.core.cache import caches
-from django.core.exceptions import DisallowedHost, SuspiciousOperation, ValidationError
+from django.core.exceptions import DisallowedHost, ObjectDoesNotExist, SuspiciousOperation, ValidationError
 from django.db import DatabaseError, transaction
 from django.db.models.signals import post_delete, post_save
 from django.http import HttpRequest
@@ -203,9 +203,18 @@ def _users(sessions: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, str], Any]:
         if type(backend).get_user is ModelBackend.get_user:
             users = _stock_users(backend, ids)
         else:
-            users = {user_id: backend.get_user(user_id) for user_id in ids}
+            users = {user_id: _user_of(backend, user_id) for user_id in ids}
         found.update({(path, user_id): user for user_id, user in users.items() if user is not None})
     return found
+
+
+def _user_of(backend: Any, user_id: str) -> Any:
+    try:
+        return backend.get_user(user_id)
+    except (ObjectDoesNotExist, ValidationError, *UNREADABLE) as error:  # for this user only: others are asked for beside it
+        if is_due("user_unreadable"):
+            logger.warning("user_unreadable backend=%s error=%r", type(backend).__qualname__, error)
+        return None
 
 
 def _stock_users(backend: ModelBackend, ids: list[str]) -> dict[str, Any]:
