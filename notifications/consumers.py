@@ -19,6 +19,7 @@ from django.utils.translation import get_supported_language_variant
 from notifications import inbox
 from notifications.conf import app_settings
 from notifications.hub import HEARTBEAT_SECONDS, Hub
+from notifications.logs import is_due
 from notifications.protocol import (
     COMMAND_BYTES,
     SUBPROTOCOL,
@@ -142,7 +143,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except TimeoutError:
             return None, (CloseCode.LATER, "busy", 2.0)
         except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"
-            logger.warning("handshake_failed error=%r", error)
+            if is_due("handshake_failed", type(error).__name__):
+                logger.warning("handshake_failed error=%r", error)
             return None, (CloseCode.LATER, "try later", 5.0)
         finally:
             NotificationConsumer.handshakes -= 1
@@ -210,7 +212,8 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     async with self.hub.step_of(user_id):
                         await self.hub.reader.run(_carry_out, user_id, command)
                 except Exception as error:  # noqa: BLE001 - the database is away or the hub has stopped: told, not raised
-                    logger.warning("command_failed error=%r", error)
+                    if is_due("command_failed", type(error).__name__):
+                        logger.warning("command_failed error=%r", error)
                     self.say(Error(command.ref, "unavailable", "try again"))
                 else:
                     self.say(Done(command.ref))

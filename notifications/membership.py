@@ -42,7 +42,7 @@ class Membership:
         joined: Callable[[str], None],
         entered: Callable[[], None] = lambda: None,
     ) -> None:
-        self.layer: Any = get_channel_layer(app_settings.CHANNEL_LAYER)
+        self.layer = _layer()
         self._id = hub_id
         self._users = users
         self._hear = hear
@@ -93,7 +93,8 @@ class Membership:
             try:
                 await self._receive_until_forgotten()
             except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
-                logger.warning("layer_unheard error=%r", error)
+                if is_due("layer_unheard"):
+                    logger.warning("layer_unheard error=%r", error)
                 is_new = time.monotonic() - started > LONGEST_PAUSE_SECONDS
                 pause = PAUSE_SECONDS if is_new else min(pause * 2, LONGEST_PAUSE_SECONDS)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -135,7 +136,8 @@ class Membership:
         try:
             await _bounded(self._echo.wait())
         except TimeoutError:
-            logger.warning("layer_echo_missing users=%s", len(self._users))
+            if is_due("layer_echo_missing"):
+                logger.warning("layer_echo_missing users=%s", len(self._users))
             self._must_renew.set()
 
     async def leave(self) -> None:
@@ -211,3 +213,13 @@ async def _ended(*tasks: asyncio.Future[Any] | None) -> None:
         task.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # then nobody misses it
     await asyncio.wait(running, timeout=LEAVE_SECONDS)
+
+
+def _layer() -> Any:
+    """The site's channel layer; None where there is none or it cannot be made: the site's pages are served all the same."""
+    try:
+        return get_channel_layer(app_settings.CHANNEL_LAYER)
+    except Exception as error:  # noqa: BLE001 - a layer's module and constructor are the site's choice
+        if is_due("layer_failed"):
+            logger.error("layer_failed error=%r; pages learn of news by the watermark until it is mended", error)
+        return None

@@ -370,7 +370,8 @@ def _put_off(alias: str, event_id: int, error: Exception, *, is_counted: bool) -
         _set_aside(alias, event_id, repr(error))
     else:
         events.update(retry_at=timezone.now() + timedelta(seconds=RETRY_SECONDS * 2 ** (tries - 1)), error=repr(error)[:2000])
-        logger.warning("relay_failed event=%s try=%s error=%r", event_id, tries, error)
+        if is_due("relay_failed", type(error).__name__):
+            logger.warning("relay_failed event=%s try=%s error=%r", event_id, tries, error)
 
 
 def _set_aside(alias: str, event_id: int, reason: str) -> None:
