@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -29,6 +30,30 @@ MANY = 500 // CALLS_A_ROUND + 1
 STRICT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
 SHOWN_SECONDS = 10.0  # far below the watermark: what the end of the program or of a child kept back does not come
 DEBUG_LOG = " asyncio "  # asyncio's debug mode tells what took more than 0.1 s: the machine's business
+
+SLOW_LAYER = """
+    import asyncio, sys
+    import django
+    django.setup()
+    from notifications import ringer
+    from notifications.protocol import WakeUp
+
+    class Layer:
+        async def group_send(self, group, message):
+            await asyncio.sleep(0.05)
+            print("sent", flush=True)
+
+    ringer.get_channel_layer = lambda alias: Layer()
+    ringer.ring(WakeUp(pending=True))
+"""
+
+
+def test_what_a_program_rings_last_leaves_before_it_ends():
+    """It waits for it, 200 ms at most."""
+    env = {**os.environ, **STRICT, "DJANGO_SETTINGS_MODULE": "tests.site.settings", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", textwrap.dedent(SLOW_LAYER)]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "sent\n"), done.stderr
 
 
 @pytest.mark.timeout(240)
