@@ -84,6 +84,39 @@ def test_every_public_name_of_the_package_can_be_had():
         getattr(notifications, "nonsense")  # noqa: B009 - a type checker knows better
 
 
+def guarantees(text: str, heading: str) -> dict[str, str]:
+    """Each guarantee's name with the text below it, up to the next."""
+    parts = re.split(heading, text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (" ".join(part.split()) for part in parts[2::2]), strict=True))
+
+
+def test_the_guarantees_are_told_in_the_same_words_everywhere():
+    readme = (ROOT / "README.md").read_text().split("## Guarantees")[1].split("\n## ")[0]
+    promised = guarantees(readme, r"^\d+\. +\*\*(.+?)\.\*\* ")
+    page = re.sub(r"^> ", "", doc("guarantees.md"), flags=re.MULTILINE)
+    told = {name: text.split(" **Elsewhere.**")[0] for name, text in guarantees(page, r"^## \d+\. (.+)$").items()}
+    assert len(promised) == 10
+    assert told == promised
+
+
+def test_each_guarantee_names_tests_that_exist_and_the_command_that_runs_them():
+    for name, text in guarantees(doc("guarantees.md"), r"^## \d+\. (.+)$").items():
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+        assert named, name
+        command = text.rpartition(".venv/bin/python -m pytest ")[2].removesuffix(" ```").split()
+        assert command == list(dict.fromkeys(file for file, _ in named)), name
+        for file, test in named:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {test}"
+
+
+def test_the_deployment_page_explains_every_line_of_the_log():
+    code = "".join(path.read_text() for path in (ROOT / "notifications").glob("*.py") if path.stem != "testing")
+    logged = set(re.findall(r'logger\.(?:warning|error|info)\(\s*"([a-z_]+)', code))
+    assert len(logged) > 10
+    table = doc("deploy.md").split("## What to watch")[1].split("\n## ")[0]
+    assert set(rows(table)) == logged
+
+
 def test_no_link_between_the_pages_is_dead():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
