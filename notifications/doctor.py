@@ -136,18 +136,19 @@ def pending() -> Iterator[Finding]:
 
 def counts(*, repairs: bool = False) -> Iterator[Finding]:
     """Each inbox against its rows. `repairs`: what is wrong is counted anew, by steps that open pages hear of."""
-    looked, wrong = 0, []
+    looked = 0
+    wrong: dict[Any, str] = {}
     for inboxes in _slices():
         looked += len(inboxes)
-        wrong += [(inbox.pk, what) for inbox in inboxes if (what := _drift(inbox))]
-    wrong += [(user_id, "has rows and no inbox") for user_id in _without_inbox()]
+        wrong.update((inbox.pk, what) for inbox in inboxes if (what := _drift(inbox)))
+    wrong.update((user_id, "has rows and no inbox") for user_id in _without_inbox())
     if not wrong:
         yield Finding("counts", "ok", f"{looked} inboxes agree with their rows")
     elif repairs:
-        mended = sum(recount(user_id) for user_id, _ in wrong)
+        mended = sum(recount(user_id) for user_id in wrong)
         yield Finding("counts", "ok", f"{mended} of {looked} inboxes did not agree with their rows and were counted anew")
     else:
-        named = "; ".join(f"user {user_id}: {what}" for user_id, what in wrong[:3])
+        named = "; ".join(f"user {user_id}: {what}" for user_id, what in list(wrong.items())[:3])
         text = f"{len(wrong)} of {looked} inboxes do not agree with their rows, such as {named}"
         yield Finding("counts", "broken", text, "Run: manage.py notifications_doctor --repair")
 

@@ -245,6 +245,11 @@ def test_a_session_without_an_address_is_refused():
         call_command("notifications_doctor", session="key")
 
 
+def test_an_address_without_a_scheme_is_refused():
+    with pytest.raises(CommandError, match="https://"):
+        call_command("notifications_doctor", url="shop.example.com")
+
+
 def test_where_nothing_runs_each_thing_is_named_and_the_status_is_2():
     """As an operator calls it, in a process of its own, with neither database nor Redis."""
     env = {

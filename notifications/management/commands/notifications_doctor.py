@@ -38,6 +38,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["session"] and not options["url"]:
             raise CommandError("--session belongs to --url")
+        if options["url"] and not options["url"].startswith(("http://", "https://")):
+            raise CommandError("--url begins with http:// or https://")
         if options["session"] == "-":
             options["session"] = sys.stdin.readline().strip()
         findings = []
