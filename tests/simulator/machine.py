@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from notifications import Kind
-from notifications.inbox import mark_seen, states
-from notifications.models import Event, Inbox, Notification, new_epoch
+from notifications.inbox import states
+from notifications.models import Event, Inbox, new_epoch
 from tests.simulator.expected import ACTIONS
 from tests.simulator.post import FATES
 from tests.simulator.scene import SLOTS, USERS, Scene
@@ -22,7 +22,6 @@ __all__ = ["make_machine"]
 
 WATERMARK_SECONDS = 16.0  # one of 15 s, and the look that follows
 AT_ONCE_SECONDS = 0.5
-MODELS: Any = (Event, Notification, Inbox)
 
 users = st.sampled_from(USERS)
 slots = st.sampled_from(sorted(SLOTS))
@@ -33,7 +32,17 @@ pauses = st.sampled_from([0.0, 0.002, 0.006, 0.05])
 numbers = st.integers(0, 6)
 audiences = st.sampled_from([("mina",), ("teo",), USERS])
 outcomes = st.sampled_from(["commit", "commit", "commit", "rollback", "savepoint"])
-writings = st.lists(st.tuples(audiences, outcomes, st.booleans()), min_size=1, max_size=4)
+kinds = st.sampled_from(["simulated", "simulated", "simulated.secret"])
+writing = st.tuples(audiences, outcomes, kinds)
+writings = st.lists(writing, min_size=1, max_size=4)
+actions = st.sampled_from(sorted(ACTIONS))
+marks = st.one_of(
+    st.tuples(users, actions, st.sets(numbers, min_size=1, max_size=3)),
+    st.tuples(users, actions, numbers),  # all but so many of the newest steps
+    st.tuples(users, st.just("seen"), numbers),
+)
+happenings = st.sampled_from(["write", "mark", "mark all", "prune", "prune"])
+doings = st.lists(st.one_of(writing, marks), min_size=1, max_size=6)
 
 
 def make_machine(browser: Browser, ids: dict[str, int]) -> type[RuleBasedStateMachine]:
@@ -73,25 +82,17 @@ class Simulation(Scene, RuleBasedStateMachine):
     @rule(writings=writings, process=processes, fates=fates, pause=pauses)
     def write(self, writings: Any, process: int | None, fates: Any, pause: float) -> None:
         """Transactions of one process, one after the other, before anything else happens anywhere."""
+        self._act(lambda: self._do(writings), process, fates, pause)
 
-        def commit() -> None:
-            for audience, outcome, is_secret in writings:
-                self._write(audience, outcome, "simulated.secret" if is_secret else "simulated")
+    @rule(marks=st.lists(marks, min_size=1, max_size=3), process=processes, fates=fates, pause=pauses)
+    def take_steps(self, marks: Any, process: int | None, fates: Any, pause: float) -> None:
+        """As over HTTP: by a user, in one process, one after the other."""
+        self._act(lambda: self._do(marks), process, fates, pause)
 
-        self._act(commit, process, fates, pause)
-
-    @rule(user=users, action=st.sampled_from(sorted(ACTIONS)), which=st.sets(numbers, min_size=1, max_size=3), process=processes,
-          fates=fates, pause=pauses)  # fmt: skip
-    def mark_some(self, user: str, action: Any, which: set[int], process: int | None, fates: Any, pause: float) -> None:
-        self._act(lambda: self._mark(user, action, which=which), process, fates, pause)
-
-    @rule(user=users, action=st.sampled_from(sorted(ACTIONS)), upto=numbers, process=processes, fates=fates, pause=pauses)
-    def mark_all(self, user: str, action: Any, upto: int, process: int | None, fates: Any, pause: float) -> None:
-        self._act(lambda: self._mark(user, action, upto=upto), process, fates, pause)
-
-    @rule(user=users, back=numbers, process=processes, fates=fates, pause=pauses)
-    def see(self, user: str, back: int, process: int | None, fates: Any, pause: float) -> None:
-        self._act(lambda: mark_seen(self.ids[user], max(0, self._top(user) - back)), process, fates, pause)
+    @rule(what=doings, process=processes, fates=fates, pause=pauses)
+    def do_much_at_once(self, what: Any, process: int | None, fates: Any, pause: float) -> None:
+        """Faster than wake-ups can be sent, so that they are merged."""
+        self._act(lambda: self._do(what), process, fates, pause)
 
     @rule(slot=slots, action=st.sampled_from(sorted(ACTIONS)), which=numbers, fates=fates)
     def command(self, slot: str, action: str, which: int, fates: Any) -> None:
@@ -122,36 +123,41 @@ class Simulation(Scene, RuleBasedStateMachine):
         self._fate(fates)
         self._prune(user)
 
-    @rule(what=st.sampled_from(["write", "mark", "mark all", "prune"]), queries=st.integers(0, 5), user=users)
-    def meanwhile(self, what: str, queries: int, user: str) -> None:
-        """In the middle of the next look at the database another process is at work."""
+    @rule(
+        away=doings, what=st.sampled_from(["write", "mark", "mark all", "prune", "prune"]), queries=st.integers(0, 4), slot=slots
+    )
+    def look_meanwhile(self, away: Any, what: str, queries: int, slot: str) -> None:
+        """A page comes back, and in the middle of the look at the database another process is at work."""
+        user, tab = SLOTS[slot], self.tabs[slot]
         actions: dict[str, Callable[[], None]] = {
             "write": lambda: self._write((user,), "commit", "simulated"),
-            "mark": lambda: self._mark(user, "read", which={0, 1, 2}),
-            "mark all": lambda: self._mark(user, "archive", upto=3),
-            "prune": lambda: (self._mark(user, "delete", upto=5), self._prune(user)),  # type: ignore[dict-item, func-returns-value]
+            "mark": lambda: self._step(user, "read", {0, 1, 2}),
+            "mark all": lambda: self._step(user, "archive", 3),
+            "prune": lambda: self._prune(user),
         }
+        self.world.run(tab.cut())
+        self._do(away)
+        if what == "prune":
+            self._step(user, "delete", 3)
+        self.world.wait(0.05)
         self.world.meanwhile = (queries, actions[what])
+        self._connect(tab, tab.server)
+        self.world.wait(0.05)
 
     @rule()
     def back_up(self) -> None:
-        self._relay()
-        rows = {model: list(model.objects.order_by("pk").values()) for model in MODELS}
-        self.backup = (rows, self.expected.copy())
+        self.backup = self._backup()
 
-    @precondition(lambda self: self.backup is not None)
-    @rule(is_noticed=st.booleans())
-    def restore(self, is_noticed: bool) -> None:
-        """The database is as it was. Either a page that is ahead of it makes the product notice, or the operator says so."""
+    @rule(after=doings, fates=fates, is_noticed=st.booleans(), is_old=st.booleans())
+    def restore(self, after: Any, fates: Any, is_noticed: bool, is_old: bool) -> None:
+        """Something happens, and the database is as it was before it, or much earlier. Either a page that is ahead makes the
+        product notice, or the operator says so."""
+        backup = self.backup if is_old and self.backup is not None else self._backup()
+        self._fate(fates)
+        self._do(after)
         self.world.wait(AT_ONCE_SECONDS)
         before = states(self.ids.values())
-        rows, expected = self.backup
-        for model in MODELS:
-            model.objects.all().delete()
-            model.objects.bulk_create([model(**values) for values in rows[model]])
-        was_hidden = self.expected.was_hidden | expected.was_hidden
-        self.expected = expected.copy()
-        self.expected.was_hidden = was_hidden
+        self._restore(backup)
         changes = {}
         for user in USERS:
             was, now = (found.get(str(self.ids[user])) for found in (before, states(self.ids.values())))
@@ -162,10 +168,9 @@ class Simulation(Scene, RuleBasedStateMachine):
                 changes[user] = now.position.epoch
             else:
                 Inbox.objects.filter(pk=self.ids[user]).update(epoch=new_epoch())
-        if changes:
-            self.world.wait(WATERMARK_SECONDS)
-            for user, epoch in changes.items():
-                assert states([self.ids[user]])[str(self.ids[user])].position.epoch != epoch, "a restored inbox kept its epoch"
+        self.world.wait(WATERMARK_SECONDS)
+        for user, epoch in changes.items():
+            assert states([self.ids[user]])[str(self.ids[user])].position.epoch != epoch, "a restored inbox kept its epoch"
 
     # --- what becomes of wake-ups ---
 
@@ -191,9 +196,12 @@ class Simulation(Scene, RuleBasedStateMachine):
 
     # --- what pages do, and what is done to them ---
 
-    @rule(slot=slots)
-    def cut(self, slot: str) -> None:
+    @rule(slot=slots, server=servers, returns=st.booleans(), pause=pauses)
+    def cut(self, slot: str, server: int, returns: bool, pause: float) -> None:
         self.world.run(self.tabs[slot].cut())
+        self.world.wait(pause)
+        if returns:
+            self._connect(self.tabs[slot], server)
 
     @rule(slot=slots, server=servers, pause=pauses)
     def return_(self, slot: str, server: int, pause: float) -> None:
