@@ -159,7 +159,8 @@ async def test_a_rolling_restart_loses_nothing(start_site, figures, chance, serv
         away = [seconds for page in crowd for seconds in page.away]
         verdict = judge(writer.commits, crowd)
         figures.record("committed", len(writer.commits))
-        figures.record("closed", dict(Counter(ends)))
+        kinds = Counter(f"{code:d}{', told' if is_told else ''}" for code, is_told in ends)
+        figures.record("closed", ", ".join(f"{count} by {kind}" for kind, count in kinds.items()))
         goodbyes = GOODBYES[type(one).__name__]
         told = [code for code, is_told in ends if code in goodbyes and (is_told or code == 1012)]
         figures.at_least(f"share told by {sorted(goodbyes)}", len(told) / len(ends), TOLD_SHARE)
