@@ -37,6 +37,7 @@ MESSAGE_BYTES: Final = 256 * 1024  # past it the letters stay home: the wake-up 
 SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
 WAITING: Final = 1000  # wake-ups behind a slow layer; beyond, the oldest are dropped: the gap that they leave is healed
+KEPT_SECONDS: Final = 30.0  # past which every hub has looked at its sessions by itself
 FLUSH_SECONDS: Final = 0.2
 _decoder = msgspec.json.Decoder(WakeUp)
 
@@ -97,6 +98,7 @@ class Ringer:
         self._idle.set()
         self._background: asyncio.AbstractEventLoop | None = None
         self._failures = 0
+        self._failing_since = 0.0
         self._closed_until = 0.0
 
     def ring(self, wake_up: WakeUp) -> None:
@@ -143,28 +145,41 @@ class Ringer:
                         self._sending_on = None
                         self._idle.set()
                         return
-                if time.monotonic() >= self._closed_until:
-                    await self._send(layer, batch)
+                if time.monotonic() < self._closed_until or not await self._send(layer, batch):
+                    await self._keep_ends(batch)
         except asyncio.CancelledError:
             self._end_sending()
             raise
 
-    async def _send(self, layer: Any, batch: list[WakeUp]) -> None:
+    async def _send(self, layer: Any, batch: list[WakeUp]) -> bool:
+        """False: the layer did not take it all."""
         try:
             ready = list(messages(batch))
         except Exception as error:  # noqa: BLE001 - content that cannot be encoded is no fault of the layer's; the watermark heals
             if is_due("wake_up_unsealable"):
                 logger.error("wake_up_unsealable error=%r", error)
-            return
+            return True
         try:
             for name, blob in ready:
                 async with asyncio.timeout(SEND_SECONDS):
                     await layer.group_send(name, {"type": MESSAGE_TYPE, "body": blob})
             self._failures = 0
         except Exception as error:  # noqa: BLE001 - whatever a layer raises when its server is away
+            self._failing_since = self._failing_since if self._failures else time.monotonic()
             self._failures += 1
             self._closed_until = time.monotonic() + min(0.5 * 2 ** min(self._failures, 10), OPEN_SECONDS)
             self._log(error)
+            return False
+        return True
+
+    async def _keep_ends(self, batch: Iterable[WakeUp]) -> None:
+        """The watermark makes up for news; the end of a session is promised sooner, so it waits for the layer to be back."""
+        ends = [WakeUp(sessions=wake_up.sessions) for wake_up in batch if wake_up.sessions]
+        if not ends or time.monotonic() - self._failing_since > KEPT_SECONDS:
+            return
+        with self._lock:
+            self._waiting.extend(ends)
+        await asyncio.sleep(max(0.0, self._closed_until - time.monotonic()))
 
     def _end_sending(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 import types
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,17 +14,23 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends import db, signed_cookies
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
+from django.test import override_settings
 
 from notifications import session
 from notifications.hub import Hub
 from notifications.protocol import SessionCheck, WakeUp
-from tests.site.client import new_session
-from tests.site.session_ends import logout_in_another_process, signed_in
+from tests.servers import daphne_process, redis_server
+from tests.site.client import Page, new_session
+from tests.site.people import tell
+from tests.site.session_ends import Signed, logout_in_another_process, signed_in
+from tests.site.settings import layers_at
+from tests.site.sockets import whatever_the_database
 from tests.site.wire import LocalPage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TOLD_SECONDS = 2.0
+HUNG_SECONDS = 3.0  # longer than the ringer waits for one message
 STORE = "sessions_of_the_sites_own"
 
 
@@ -106,3 +113,24 @@ async def test_an_end_that_is_told_while_the_store_is_away_is_found_as_soon_as_i
     await mina.asave()
     assert await open_page.until_closed(5) == 4401
     assert next(failures, None) is None  # the premise
+
+
+@whatever_the_database
+async def test_a_logout_while_redis_hangs_is_told_when_it_is_back(database_url, mina, figures):
+    """The site would look by itself only after a minute."""
+    who = Signed(mina, await sync_to_async(new_session)(mina), "")
+    with redis_server() as redis, override_settings(CHANNEL_LAYERS=layers_at(redis.url, "core")):
+        env = {"DATABASE_URL": database_url, "REDIS_URL": redis.url, "WATERMARK_SECONDS": "60"}
+        with daphne_process(env) as site:
+            async with Page(site, who.here) as page:
+                await page.until(lambda page: page.position)
+                await tell(mina, "heard")
+                await page.until(lambda page: page.titles == ["heard"])
+                redis.suspend()
+                await sync_to_async(logout_in_another_process)(site, who)
+                await asyncio.sleep(HUNG_SECONDS)
+                assert page.close_code is None  # the premise
+                redis.resume()
+                back = time.monotonic()
+                assert await page.until_closed() == 4401
+                figures.at_most("Redis back to socket closed", time.monotonic() - back, TOLD_SECONDS + 2)
