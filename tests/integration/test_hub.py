@@ -96,6 +96,19 @@ async def live_a_little(user: User, number: int, chance: random.Random) -> None:
         await sync_to_async(mark)(user.pk, sweeping, upto=chance.randrange(1, number + 2))
 
 
+async def opened(page: LocalPage) -> None:
+    """Connected, and on its first page: a page that gets it later gets the newest 20 rows only. Told to come back, it does, as
+    a machine under load tells the handshakes that it could not decide in time.
+    """
+    while True:
+        page.frames.clear()
+        await page.connect()
+        await page.until(lambda page: (page.position and page.kinds("welcome")) or page.close_code is not None)
+        if page.close_code is None:
+            return
+        assert page.close_code == 4013
+
+
 async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, mina, mina_session, monkeypatch, seed):
     """Dropped, doubled, delayed, reordered; pages come and go. The seed is in the failure."""
     chance = random.Random(seed)
@@ -103,13 +116,13 @@ async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, 
     monkeypatch.setattr(hub, "hear", carrier)
     pages = [LocalPage(mina_session) for _ in range(4)]
     for page in pages:
-        await page.connect()
+        await opened(page)
     for number in range(40):
         await live_a_little(mina, number, chance)
         page = chance.choice(pages)
         if number % 4 == 0:
             await page.disconnect()
-            await page.connect()
+            await opened(page)
         elif number % 4 == 2:
             await page.hello()
     for wake_up in carrier.late:
