@@ -139,7 +139,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         NotificationConsumer.handshakes += 1
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                found = await self.hub.identify(key)
+                found = await self.hub.authority.identify(key)
         except TimeoutError:
             return None, (CloseCode.LATER, "busy", 2.0)
         except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"
@@ -173,12 +173,12 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._refuse("unknown_command" if "$.type" in str(error) else "bad_command", str(error)[:200])
             return
         if isinstance(command, Ack) and socket.stream.acknowledged(command.ack):
-            self.hub.reopened(socket)
+            self.hub.delivery.reopened(socket)
         elif not self._is_allowed():
             self.end(CloseCode.TOO_MANY_COMMANDS, "too many commands", 5.0)
         elif isinstance(command, Hello):
             self.say(Welcome(heartbeat_seconds=HEARTBEAT_SECONDS))
-            self.hub.hello(socket, Position.parse(command.position), _language(command.language))
+            self.hub.delivery.hello(socket, Position.parse(command.position), _language(command.language))
         elif isinstance(command, Heartbeat | Ack):
             return
         elif not socket.is_listening:

@@ -304,16 +304,16 @@ async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(h
     """The look-up found it valid; the logout is rung before the socket is there."""
     from notifications.protocol import SessionCheck
 
-    identify = hub.identify
+    identify = hub.authority.identify
 
     async def identified(key: str) -> Identity | None:
         identity = await identify(key)
-        monkeypatch.setattr(hub, "identify", identify)  # once
+        monkeypatch.setattr(hub.authority, "identify", identify)  # once
         await sync_to_async(mina.delete)()
         hub.hear(WakeUp(sessions=[SessionCheck(identity.user)]))
         return identity
 
-    monkeypatch.setattr(hub, "identify", identified)
+    monkeypatch.setattr(hub.authority, "identify", identified)
     page = LocalPage(mina_session)
     await page.connect(greets=False)
     assert await page.until_closed(2) == 4401

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from notifications import frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream
+from notifications import authority, delivery, frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream
 from notifications.hub import Hub
 from notifications.models import Event, Inbox, Notification
 from notifications.session import Identity
@@ -88,12 +88,12 @@ class World:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         """For the whole test. Bounds become small, so that few steps reach them."""
         monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        for module in (hub, sockets, membership, ringer):
+        for module in (authority, delivery, hub, sockets, membership, ringer):
             monkeypatch.setattr(module, "time", _clock)
         monkeypatch.setattr("notifications.consumers.time", _clock)
         monkeypatch.setattr("notifications.consumers.COMMANDS_PER_SECOND", 1e9)
         monkeypatch.setattr(hub, "Worker", Thread)
-        monkeypatch.setattr(hub, "authenticate", lambda keys: {key: _world.identities[key] for key in keys})
+        monkeypatch.setattr(authority, "authenticate", lambda keys: {key: _world.identities[key] for key in keys})
         monkeypatch.setattr(membership, "random", random.Random(1))
         monkeypatch.setattr(Hub, "running", staticmethod(lambda: _world.hubs[_server.get()]))
         for module in (membership, ringer):
@@ -172,7 +172,7 @@ class World:
     @contextlib.contextmanager
     def disturbed(self, job: Callable[..., Any]) -> Iterator[None]:
         """If the job is a look at the database and something is to happen meanwhile, it does."""
-        if self.meanwhile is None or job not in (inbox.replay, hub._read_pages):
+        if self.meanwhile is None or job not in (inbox.replay, delivery._read_pages):
             yield
             return
         (queries, action), self.meanwhile = self.meanwhile, None

@@ -1,0 +1,103 @@
+"""Whether each open socket's session still stands: at once where somebody tells of an end, else by looking at all of them.
+
+`session.py` says who a cookie is and rings when a session ends; here the answer is carried to the sockets of a hub.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
+
+from notifications.protocol import CloseCode, SessionCheck
+from notifications.session import Identity, authenticate
+from notifications.sockets import Socket
+from notifications.workers import Gathered, Worker
+
+__all__ = ["Authority"]
+
+CHECK_SECONDS: Final = 10.0  # for which a session check is remembered: longer than any handshake
+SESSIONS_PER_QUERY: Final = 500
+
+
+class Authority:
+    """`sockets` by user, a live view. `spawn` runs a coroutine as the hub's own. For the hub's loop only."""
+
+    def __init__(
+        self, sockets: Mapping[str, set[Socket]], worker: Worker, spawn: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        self._sockets = sockets
+        self._worker = worker
+        self._spawn = spawn
+        self._identities = Gathered(worker, authenticate)
+        self._heard: deque[tuple[float, SessionCheck]] = deque()
+        self._is_in_doubt = asyncio.Event()
+
+    async def identify(self, session_key: str) -> Identity | None:
+        """Who is behind a session cookie. Handshakes of the same moment share their queries."""
+        identity: Identity | None = await self._identities.ask(session_key)
+        return identity
+
+    def hear(self, checks: Iterable[SessionCheck]) -> None:
+        """Close, or ask about, the sockets that the checks name."""
+        now = time.monotonic()
+        for check in checks:
+            self._heard.append((now, check))
+            self._check(check)
+        while self._heard and now - self._heard[0][0] > CHECK_SECONDS:
+            self._heard.popleft()
+
+    def add(self, socket: Socket) -> None:
+        """A new socket: what was heard while its handshake was under way is asked about."""
+        user = socket.identity.user
+        for _, check in tuple(self._heard):
+            if check.user in ("", user):
+                self._check(check if check.session else SessionCheck(user, ask=True))
+
+    def doubt(self) -> None:
+        """Something may have ended a session and nobody heard it: look now."""
+        self._is_in_doubt.set()
+
+    async def watch(self, seconds: float) -> None:
+        """Look at all sessions, then wait so long, or until there is doubt.
+
+        Apart from the look at the inboxes: a session store that is slow or away holds up nobody's news.
+        """
+        self._is_in_doubt.clear()
+        sockets = [socket for each in self._sockets.values() for socket in each]
+        for start in range(0, len(sockets), SESSIONS_PER_QUERY):
+            await self._end_signed_out(sockets[start : start + SESSIONS_PER_QUERY])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_in_doubt.wait()
+
+    def _check(self, check: SessionCheck) -> None:
+        users = [check.user] if check.user else list(self._sockets)
+        for user in users:
+            for socket in tuple(self._sockets.get(user, ())):
+                if check.session not in ("", socket.identity.session):
+                    continue
+                if check.ask:
+                    self._spawn(self._ask(socket))
+                else:
+                    _end(socket)
+
+    async def _ask(self, socket: Socket) -> None:
+        try:
+            found = await self._identities.ask(socket.session_key)
+        except Exception:  # noqa: BLE001 - the store is away: the look at all sessions goes on asking, and says so
+            self.doubt()
+            return
+        if found != socket.identity:
+            _end(socket)
+
+    async def _end_signed_out(self, sockets: Iterable[Socket]) -> None:
+        valid = await self._worker.run(authenticate, [socket.session_key for socket in sockets])
+        for socket in sockets:
+            if valid.get(socket.session_key) != socket.identity:
+                _end(socket)
+
+
+def _end(socket: Socket) -> None:
+    socket.end(CloseCode.SIGNED_OUT, "signed out", None)

@@ -1,0 +1,166 @@
+"""What each socket of a hub is sent: a step at once where it fits, else what a look at the database brings.
+
+A step is sent on to every socket whose page stands exactly where it starts; every other socket is *behind*, and one routine
+brings whatever is behind forward. `stream.py` decides, `inbox.py` reads, `frames.py` makes the text, `sockets.py` sends it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from notifications.frames import Frame, Letters, replayed, reset
+from notifications.inbox import Page, Replay, read_page, replay
+from notifications.protocol import Position, Step
+from notifications.sockets import Socket
+from notifications.stream import Verdict
+from notifications.workers import Worker
+
+__all__ = ["USERS_PER_QUERY", "Delivery"]
+
+GATHER_SECONDS: Final = 0.003  # what falls behind within it shares one look at the database
+USERS_PER_QUERY: Final = 500
+NOWHERE: Final = Position("?", 0)  # where a page stands that says nothing we know: in an epoch that no inbox has
+
+
+class Delivery:
+    """`sockets` by user, a live view. For the hub's loop only."""
+
+    def __init__(self, sockets: Mapping[str, set[Socket]], reader: Worker) -> None:
+        self._sockets = sockets
+        self._reader = reader
+        self._behind: set[Socket] = set()
+        self._is_behind = asyncio.Event()
+
+    @property
+    def behind(self) -> int:
+        """How many sockets wait for a look at the database."""
+        return len(self._behind)
+
+    def hello(self, socket: Socket, position: Position | None, language: str) -> None:
+        """The page says where it stands (None: nowhere that we know) and in which language it reads."""
+        socket.language = language
+        socket.is_listening = True
+        socket.stream.stand_at(*(position or NOWHERE))
+        self._fell_behind(socket)
+
+    def hear(self, step: Step, letters: Letters) -> None:
+        """Offer a step to the sockets of its user."""
+        for socket in tuple(self._sockets.get(step.user, ())):
+            if socket.is_listening:
+                self._offer(socket, step, letters)
+
+    def lost_track(self, socket: Socket) -> None:
+        """What the page has may not be all: look."""
+        socket.stream.miss()
+        self._fell_behind(socket)
+
+    def look_again(self, user: str) -> None:
+        """The user's group has been joined: something may have been rung before."""
+        for socket in self._sockets.get(user, ()):
+            if socket.is_listening:
+                self.lost_track(socket)
+
+    def reopened(self, socket: Socket) -> None:
+        """The socket can take more: an acknowledgement came, or a slow send has finished."""
+        if socket.stream.is_behind and socket.stream.is_open:
+            self._fell_behind(socket)
+
+    def remove(self, socket: Socket) -> None:
+        self._behind.discard(socket)
+
+    async def heal(self) -> None:
+        """Bring forward whatever is behind, all of the same few milliseconds in one look."""
+        await self._is_behind.wait()
+        await asyncio.sleep(GATHER_SECONDS)
+        self._is_behind.clear()
+        sockets = self._chosen()
+        if self._behind:
+            self._is_behind.set()  # the rest is for the next look
+        try:
+            await self._look(sockets)
+        except Exception:
+            for socket in sockets:
+                self._fell_behind(socket)
+            raise
+
+    def _offer(self, socket: Socket, step: Step, letters: Letters) -> None:
+        stream = socket.stream
+        verdict = stream.offer(step.epoch, step.base, step.top)
+        if verdict is Verdict.DROP:
+            return
+        frame = letters.frame(step, socket.language, from_nowhere=not stream.epoch) if verdict is Verdict.SEND else None
+        if frame is None:
+            self.lost_track(socket)
+        else:
+            _push(socket, frame, Position(step.epoch, step.top))
+
+    def _fell_behind(self, socket: Socket) -> None:
+        self._behind.add(socket)
+        self._is_behind.set()
+
+    def _chosen(self) -> list[Socket]:
+        """Take out of those behind the ones that one look serves: one cursor a user. Those with a shut window are not behind:
+        `reopened()` brings them back."""
+        cursors: dict[str, Any] = {}
+        chosen = []
+        for socket in tuple(self._behind):
+            user = socket.identity.user
+            if not socket.stream.is_open:
+                self._behind.discard(socket)
+            elif cursors.get(user) == socket.cursor or (user not in cursors and len(cursors) < USERS_PER_QUERY):
+                cursors[user] = socket.cursor
+                chosen.append(socket)
+                self._behind.discard(socket)
+        return chosen
+
+    async def _look(self, sockets: list[Socket]) -> None:
+        before = {socket: socket.cursor for socket in sockets}
+        for socket in sockets:
+            socket.stream.look()
+        answers = await self._reader.run(replay, {socket.identity.user_id: before[socket] for socket in sockets})
+        torn = {(each.identity.user_id, each.language) for each in sockets if answers[each.identity.user_id].rows is None}
+        pages = await self._reader.run(_read_pages, torn) if torn else {}
+        # No `await` from here on: what a socket's position was a moment ago, it still is.
+        frames: dict[Any, list[Frame]] = {}
+        for socket in sockets:
+            if socket not in self._sockets.get(socket.identity.user, ()):
+                continue
+            if before[socket] != socket.cursor:
+                self._fell_behind(socket)  # it said hello again meanwhile
+                continue
+            key = (socket.identity.user_id, socket.language, socket.position, socket.stream.owes_answer)
+            answer = answers[socket.identity.user_id]
+            if key not in frames:
+                frames[key] = _frames(socket, answer, pages)
+            position = Position.parse(pages[key[:2]].position) if answer.rows is None else answer.state.position
+            self._bring_forward(socket, frames[key], position or NOWHERE)
+
+    def _bring_forward(self, socket: Socket, frames: Iterable[Frame], position: Position) -> None:
+        for frame in frames:
+            if not socket.stream.is_open:
+                return  # still behind; reopened() goes on from the cursor
+            _push(socket, frame, position)
+        if not socket.stream.caught_up():
+            self._fell_behind(socket)
+
+
+def _push(socket: Socket, frame: Frame, position: Position) -> None:
+    counted: dict[str, Any] = {"steps": frame.steps, "size": len(frame.text), "now": time.monotonic()}
+    if frame.last is not None:
+        socket.stream.sent_part(frame.ack, stamp=frame.last.stamp, event=frame.last.event, **counted)
+    else:
+        socket.stream.sent(frame.ack, epoch=position.epoch, top=position.top, **counted)
+    socket.push(frame.text)
+
+
+def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page]:
+    return {(user_id, language): read_page(user_id, language=language) for user_id, language in wanted}
+
+
+def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page]) -> list[Frame]:
+    if answer.rows is None:
+        return [reset(pages[socket.identity.user_id, socket.language])]
+    if answer.state.position == socket.position and not socket.stream.owes_answer:
+        return []
+    return list(replayed(socket.position, answer.state, answer.rows, socket.language))
