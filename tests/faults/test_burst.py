@@ -31,8 +31,8 @@ async def test_a_burst_is_shown_in_order_and_delays_nobody_else(live_site, datab
         for number in range(burst // 10)
     ]
     env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    async with Writer(env, flood) as one, Writer(env, trickle) as two:
-        results = await asyncio.gather(one.run(), two.run())
+    async with Writer(env) as one, Writer(env) as two:
+        results = await asyncio.gather(one.run(flood), two.run(trickle))
     commits = [
         Commit(job["name"], (job["user"],), writer, outcome["at"] or 0.0)
         for writer, jobs, outcomes in zip(("burst", "news"), (flood, trickle), results, strict=True)

@@ -111,8 +111,10 @@ async def test_random_transactions_of_four_processes_are_shown_as_committed(
         over = asyncio.Event()
         restless = [asyncio.create_task(come_and_go(page, sites, chance, over)) for page in pages[::2]]
         command_env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "LAYER": layer}
-        async with Writer(command_env, plans[2]) as three, Writer(command_env, plans[3]) as four:
-            results = await asyncio.gather(requested(one, plans[0]), requested(two, plans[1]), three.run(), four.run())
+        async with Writer(command_env) as three, Writer(command_env) as four:
+            results = await asyncio.gather(
+                requested(one, plans[0]), requested(two, plans[1]), three.run(plans[2]), four.run(plans[3])
+            )
         over.set()
         await asyncio.gather(*restless)
         commits = [

@@ -1,11 +1,13 @@
 """Several writers at once: a late commit is not skipped, each writer's order is kept, and the site hardly notices the app."""
 
 import asyncio
+import contextlib
 import json
+import random
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -67,14 +69,26 @@ async def test_what_commits_late_is_shown_though_a_later_one_was_seen(live_site,
         assert ids == ["early, committed late", "late, committed early"]  # the premise
 
 
-async def load(env: dict[str, str], plans: Sequence[Sequence[Job]]) -> tuple[float, list[list[Outcome]]]:
+def planned(chance: random.Random, name: str, count: int, people: Sequence[tuple[User, str]]) -> list[Job]:
+    fates = ["rollback" if chance.random() < ROLLED_BACK else "commit" for _ in range(count)]
+    return [
+        {"fate": fate, "user": chance.choice(people)[0].pk, "name": f"{name}-{number}", "hold": HOLD_SECONDS}
+        for number, fate in enumerate(fates)
+    ]
+
+
+async def load(writers: Sequence[Writer], plans: Sequence[Sequence[Job]]) -> tuple[float, list[list[Outcome]]]:
     """All writers at once. Transactions a second, and what came of them."""
-    writers = [Writer(env, plan) for plan in plans]
-    await asyncio.gather(*(writer.__aenter__() for writer in writers))
     started = time.time()
-    results = await asyncio.gather(*(writer.run() for writer in writers))
+    results = await asyncio.gather(*(writer.run(plan) for writer, plan in zip(writers, plans, strict=True)))
     ended = max(outcome["ended"] for outcomes in results for outcome in outcomes)
     return sum(map(len, plans)) / (ended - started), results
+
+
+@contextlib.asynccontextmanager
+async def processes(env: dict[str, str], count: int) -> AsyncIterator[list[Writer]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Writer(env)) for _ in range(count)]
 
 
 @pytest.mark.timeout(240)
@@ -91,32 +105,24 @@ async def test_writers_lose_nothing_keep_their_order_and_most_of_their_pace(
     await asyncio.gather(*(page.connect() for page in pages))
     commits: list[Commit] = []
     paces: dict[str, list[float]] = {"with": [], "without": []}
-    for turn in range(max(rounds, 1)):
-        plans: list[list[Job]] = [
-            [
-                {
-                    "fate": "rollback" if chance.random() < ROLLED_BACK else "commit",
-                    "user": chance.choice(people)[0].pk,
-                    "name": f"{turn}-{writer}-{number}",
-                    "hold": HOLD_SECONDS,
-                }
-                for number in range(each)
-            ]
-            for writer in range(writers)
-        ]
-        for way in ("with", "without") if rounds else ("with",):
-            pace, results = await load(env if way == "with" else env | WITHOUT, plans)
-            paces[way].append(pace)
-            errors = [outcome["error"] for outcomes in results for outcome in outcomes if outcome["error"]]
-            figures.none(f"errors that reached the site {way} the app", errors)
-            if way == "with":
-                commits += [
-                    Commit(title, (job["user"],), f"{turn}-{writer}", outcome["at"])
-                    for writer, (plan, outcomes) in enumerate(zip(plans, results, strict=True))
-                    for job, outcome in zip(plan, outcomes, strict=True)
-                    if outcome["at"] is not None
-                    for title in titles(job["fate"], job["name"])
-                ]
+    async with processes(env, writers) as those_with, processes(env | WITHOUT, writers if rounds else 0) as those_without:
+        for turn in range(max(rounds, 1)):
+            plans = [planned(chance, f"{turn}-{writer}", each, people) for writer in range(writers)]
+            for way, group in (("with", those_with), ("without", those_without)):
+                if not group:
+                    continue
+                pace, results = await load(group, plans)
+                paces[way].append(pace)
+                errors = [outcome["error"] for outcomes in results for outcome in outcomes if outcome["error"]]
+                figures.none(f"errors that reached the site {way} the app", errors)
+                if way == "with":
+                    commits += [
+                        Commit(title, (job["user"],), f"{turn}-{writer}", outcome["at"])
+                        for writer, (plan, outcomes) in enumerate(zip(plans, results, strict=True))
+                        for job, outcome in zip(plan, outcomes, strict=True)
+                        if outcome["at"] is not None
+                        for title in titles(job["fate"], job["name"])
+                    ]
     await settle(pages, commits)
     verdict = judge(commits, pages)
     figures.record("committed", len(commits))

@@ -42,11 +42,10 @@ class Outcome(TypedDict):
 
 
 class Writer:
-    """`async with Writer(env, jobs) as writer: outcomes = await writer.run()`: the process is ready when the block begins."""
+    """`async with Writer(env) as writer: outcomes = await writer.run(jobs)`: the process is ready when the block begins."""
 
-    def __init__(self, env: Mapping[str, str], jobs: Sequence[Job]) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self.env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.site.settings", **env}
-        self.jobs = jobs
         self.process: Process
 
     async def __aenter__(self) -> Self:
@@ -54,7 +53,6 @@ class Writer:
         self.process = await asyncio.create_subprocess_exec(
             *command, env=self.env, cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=LINE_BYTES
         )
-        await self._say(json.dumps(self.jobs))
         assert await self._line() == "ready"
         return self
 
@@ -63,17 +61,12 @@ class Writer:
             self.process.kill()
         await self.process.wait()
 
-    async def run(self) -> list[Outcome]:
-        """Do the jobs, one after the other. Their outcomes, once the process has ended by itself."""
-        await self._say("go")
-        outcomes = [json.loads(await self._line()) for _ in self.jobs]
-        await self.process.wait()
-        return outcomes
-
-    async def _say(self, line: str) -> None:
+    async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Do the jobs, one after the other."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.write(f"{json.dumps(jobs)}\n".encode())
         await self.process.stdin.drain()
+        return [json.loads(await self._line()) for _ in jobs]
 
     async def _line(self) -> str:
         assert self.process.stdout is not None
@@ -86,12 +79,11 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    jobs: list[Job] = json.loads(sys.stdin.readline())
     connection.ensure_connection()
     print("ready", flush=True)  # noqa: T201 - the parent reads it
-    sys.stdin.readline()
-    for outcome in [_outcome(job) for job in jobs]:
-        print(json.dumps(outcome), flush=True)  # noqa: T201
+    for line in sys.stdin:
+        for outcome in [_outcome(job) for job in json.loads(line)]:
+            print(json.dumps(outcome), flush=True)  # noqa: T201
 
 
 def _outcome(job: Job) -> Outcome:
