@@ -53,7 +53,7 @@ def register_all() -> None:
 def messages() -> list[CheckMessage]:
     """What the app's own checks say and the site does not silence."""
     ours = [check for check in registry.get_checks() if check.__module__ == __name__]
-    said = [message for check in ours for message in check(app_configs=None, databases=None) if not message.is_silenced()]
+    said = [each for check in ours for each in check(app_configs=None, databases=None) if not each.is_silenced()]
     return sorted(said, key=lambda message: str(message.id))
 
 
@@ -149,10 +149,8 @@ def check_layer_patience(**_: Any) -> Iterable[CheckMessage]:
     """Asked of a connection that is made and not opened: so it holds for every spelling of a host and every redis-py."""
     try:
         layer = get_channel_layer(app_settings.CHANNEL_LAYER)
-    except Exception:  # noqa: BLE001 - E005 says it
-        return
-    wait = getattr(type(layer), "brpop_timeout", None)
-    if wait is None:  # only the core layer waits for Redis to speak
+        wait = type(layer).brpop_timeout
+    except Exception:  # noqa: BLE001 - E005 says it; and only the core layer waits for Redis to speak
         return
     for index in range(len(layer.hosts)):
         try:
@@ -219,8 +217,9 @@ def check_asgi(**_: Any) -> Iterable[CheckMessage]:
 def check_origins(**_: Any) -> Iterable[CheckMessage]:
     for origin in settings.CSRF_TRUSTED_ORIGINS:
         if "*" in origin:
+            effect = "a page of any host there may open its reader's socket" if "://*." in origin else "no origin matches it"
             yield Warning(
-                f"CSRF_TRUSTED_ORIGINS trusts {origin!r}: a page of any host there may open its reader's socket.",
+                f"CSRF_TRUSTED_ORIGINS has {origin!r}: {effect}.",
                 hint="Name each origin: CSRF_TRUSTED_ORIGINS = ['https://shop.example.com', ...]. A subdomain that serves what "
                 "others have written could else read along. The site's own host needs no entry.",
                 id="live_notifications.W013",

@@ -14,6 +14,7 @@ from django.db import connections
 from notifications import checks as checks_module
 from notifications import routing, rule
 from notifications.conf import defaults
+from notifications.session import is_own_origin
 from tests.site.asgi import application  # as in a server process: held, so that there is one
 from tests.site.models import Order
 from tests.site.settings import LAYERS, TEMPLATES, layers_at
@@ -281,10 +282,14 @@ def test_w012_is_silent_for_what_is_not_installed(monkeypatch):
     assert ids() == []
 
 
-@pytest.mark.parametrize("origin", ["https://*.example.com", "https://*"])
-def test_w013_an_origin_that_stands_for_many(settings, origin):
+@pytest.mark.parametrize(("origin", "effect"), [("https://*.example.com", "any host"), ("https://*", "no origin matches")])
+def test_w013_an_origin_that_stands_for_many(settings, origin, effect):
     settings.CSRF_TRUSTED_ORIGINS = ["https://shop.example.com", origin]
-    assert ids() == ["W013"]
+    (message,) = said()
+    assert message.id == PREFIX + "W013"
+    assert effect in str(message.msg)
+    scope = {"headers": [(b"host", b"site.example"), (b"origin", b"https://other.example.com")], "server": ("site.example", 443)}
+    assert is_own_origin(scope) is (effect == "any host")  # what is said is so
     settings.CSRF_TRUSTED_ORIGINS = ["https://shop.example.com"]
     assert ids() == []
 
