@@ -25,7 +25,6 @@ from tests.site.sockets import whatever_the_database
 
 pytestmark = [pytest.mark.django_db(transaction=True), whatever_the_database]
 
-SERVERS = ["live_site", "uvicorn_site"]
 BODY = "x" * 7000
 SMALL_WINDOW = 4096  # bytes that the kernel takes for a peer that does not read
 GROWTH = 40.0
@@ -66,10 +65,15 @@ async def pinging(peer: RawSocket) -> None:
         await asyncio.sleep(1)
 
 
-MANNERS: dict[str, Callable[[RawSocket], Awaitable[None]]] = {each.__name__: each for each in (silent, chatty, pinging)}
-SIZES = [
-    pytest.param(5, 100, 2, id="small"),
-    pytest.param(20, 600, 34, id="full", marks=[pytest.mark.long, pytest.mark.timeout(240)]),
+FULL = [pytest.mark.long, pytest.mark.timeout(240)]
+CASES = [
+    pytest.param("live_site", chatty, 5, 100, 2, id="a few chatty, Daphne"),
+    pytest.param("uvicorn_site", silent, 5, 100, 2, id="a few silent, uvicorn"),
+    pytest.param("live_site", silent, 20, 600, 34, id="silent, Daphne", marks=FULL),  # until 4008 has ended them
+    pytest.param("live_site", chatty, 20, 600, 20, id="chatty, Daphne", marks=FULL),
+    pytest.param("live_site", pinging, 20, 600, 20, id="pinging, Daphne", marks=FULL),
+    pytest.param("uvicorn_site", chatty, 20, 600, 20, id="chatty, uvicorn", marks=FULL),
+    pytest.param("uvicorn_site", pinging, 20, 600, 20, id="pinging, uvicorn", marks=FULL),
 ]
 
 
@@ -97,9 +101,7 @@ async def behaving(
             await peer.disconnect()
 
 
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("manner", MANNERS)
-@pytest.mark.parametrize(("count", "news", "seconds"), SIZES)
+@pytest.mark.parametrize(("server", "manner", "count", "news", "seconds"), CASES)
 async def test_pages_that_do_not_read_make_the_server_no_larger(
     request, mina, mina_session, teo, teo_session, server, manner, count, news, seconds, figures: Figures
 ):
@@ -109,7 +111,7 @@ async def test_pages_that_do_not_read_make_the_server_no_larger(
     await honest.until(lambda page: page.position)
     await honest.disconnect()
     before = largest = megabytes(site)
-    async with Page(site, teo_session) as other, behaving(site, mina_session, count, MANNERS[manner]):
+    async with Page(site, teo_session) as other, behaving(site, mina_session, count, manner):
         await other.until(lambda page: page.position)
         started = time.monotonic()
         for start in range(0, news, 50):
@@ -135,8 +137,8 @@ async def test_pages_that_do_not_read_make_the_server_no_larger(
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.long)])
 async def test_hundreds_of_sockets_of_one_user_leave_room_for_others(
     request, mina, mina_session, teo, teo_session, server, count, figures: Figures
 ):

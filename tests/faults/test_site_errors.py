@@ -39,12 +39,15 @@ class Site:
         """Fault and order."""
         self.failed: list[Any] = []
         self.slowest = 0.0
+        self.is_atomic: bool | None = None
+        """Whether the last request was in a transaction of its own, by `ATOMIC_REQUESTS`."""
 
     def save(self, fault: str, query: str = "") -> None:
         started = time.monotonic()
         try:
             answer = json.loads(self.browser.get(f"/save/{self.user_id}/{quote(fault)}/{query}"))
             self.saved.append((fault, answer["order"]))
+            self.is_atomic = answer["is_atomic"]
         except OSError as error:  # an HTTP status too
             self.failed.append((fault, query, error))
         self.slowest = max(self.slowest, time.monotonic() - started)
@@ -82,6 +85,7 @@ async def test_a_broken_rule_costs_its_notification_and_one_line(
             figures.none("requests that failed", site.failed)
             figures.none("rows and later hooks lost", await sync_to_async(site.spoiled)())
             await page.until(lambda page: not Counter(site.sound()) - Counter(page.arrived), 30)
+            assert site.is_atomic is bool(atomic_requests)
             shown = [title for title in page.arrived if not title.startswith("sound beside")]
             await page.until(lambda page: len(page.arrived) >= len(site.sound()) + 3 * (len(faults["told"]) - 1))
             assert "a draft of a rule that fails" not in shown
@@ -129,7 +133,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    "layer", [name if name in {"missing", "refused"} else pytest.param(name, marks=pytest.mark.long) for name in LAYERS]
+    "layer", [name if name == "no such module" else pytest.param(name, marks=pytest.mark.long) for name in LAYERS]
 )
 async def test_a_layer_that_is_missing_or_broken_costs_no_request(start_site, mina, mina_session, layer, figures: Figures):
     env = {"SITE_SETTINGS": json.dumps({"CHANNEL_LAYERS": LAYERS[layer]}), "WATERMARK_SECONDS": "1"}

@@ -101,7 +101,7 @@ def save(request: HttpRequest, user_id: int, fault: str) -> HttpResponse:
     """The site's own work: a row, a hook that another app has put behind it, another row."""
     with transaction.atomic() if "atomic" in request.GET else nullcontext():
         order = Order.objects.create(number=fault, customer_id=user_id)
-        transaction.on_commit(lambda: Label.objects.create(name=f"hook of {order.pk}") and None)
+        transaction.on_commit(lambda: Label.objects.create(name=f"hook of {order.pk}"))
         Label.objects.create(name=f"after {order.pk}")
     return JsonResponse({"order": order.pk, "is_atomic": connection.settings_dict["ATOMIC_REQUESTS"]})
 
