@@ -21,11 +21,12 @@ __all__ = ["TcpProxy", "tcp_proxy"]
 
 CALL_SECONDS = 10
 STOP_SECONDS = 2
+BACKLOG = 2000
 CHUNK_BYTES = 65536
 CHUNKS_WAITING = 16  # beyond them the sender feels that nobody reads
 RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and throws away what was not sent
 
-Late: TypeAlias = "asyncio.Queue[tuple[float, bytes | None]]"
+Late: TypeAlias = "asyncio.Queue[tuple[float, bytes]]"
 
 
 class TcpProxy:
@@ -42,7 +43,7 @@ class TcpProxy:
         self._lines: set[Line] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
-        self._listener: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._resetting: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
 
@@ -105,8 +106,9 @@ class TcpProxy:
         self._opened.clear()
 
     async def _reset(self) -> None:
-        for line in tuple(self._lines):
-            line.reset()
+        ended = [line.reset() for line in self._lines]
+        if ended:
+            await asyncio.wait(ended)
 
     async def _reset_every(self, seconds: float) -> None:
         async def again() -> None:
@@ -117,69 +119,84 @@ class TcpProxy:
         self._resetting = asyncio.create_task(again())
 
     async def _refuse(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait({self._accepting})
+            self._accepting = None
         await self._reset()
 
     async def _listen(self) -> None:
-        if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, HOST, self.port, limit=CHUNK_BYTES)
+        if self._accepting is None:
+            listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
+            listener.setblocking(False)
+            self._accepting = asyncio.create_task(self._accept(listener))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        line = Line(writer)
-        self._lines.add(line)
+    async def _accept(self, listener: socket.socket) -> None:
+        with listener:
+            while True:
+                here, _ = await self._loop.sock_accept(listener)
+                self.accepted += 1
+                line = Line(here)
+                self._lines.add(line)
+                line.task = asyncio.create_task(self._serve(line))
+
+    async def _serve(self, line: "Line") -> None:
+        """Sockets, not asyncio's streams: those forget what has arrived once something cannot be written."""
         try:
+            await self._opened.wait()
             there = await self._connected()
             if there is None:
-                line.reset()
+                line.linger_no_more()
                 return
-            line.add(there[1])
+            line.sockets.append(there)
+            for each in line.sockets:
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             ways = []
-            for source, target in ((reader, there[1]), (there[0], writer)):
+            for source, target in (line.sockets, line.sockets[::-1]):
                 late: Late = asyncio.Queue(CHUNKS_WAITING)
-                ways += [self._take(source, late), self._pass_on(late, target, line)]
+                ways += [self._take(source, late), self._pass_on(late, target)]
             await asyncio.gather(*ways)
+        except asyncio.CancelledError:
+            line.linger_no_more()  # Line.reset()
         finally:
             line.close()
             self._lines.discard(line)
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        await self._opened.wait()
+    async def _connected(self) -> socket.socket | None:
         for server in itertools.islice(self._servers, self._count):
-            with contextlib.suppress(OSError):
-                return await asyncio.open_connection(HOST, server, limit=CHUNK_BYTES)
+            there = socket.socket()
+            there.setblocking(False)
+            try:
+                await self._loop.sock_connect(there, (HOST, server))
+            except OSError:
+                there.close()
+            else:
+                return there
         return None
 
-    async def _take(self, reader: asyncio.StreamReader, late: "Late") -> None:
-        """Late chunks queue up behind each other: a long line is not a thin one. An end that breaks comes last, as None."""
-        data: bytes | None = b"-"
+    async def _take(self, source: socket.socket, late: Late) -> None:
+        """Late chunks queue up behind each other: a long line is not a thin one."""
+        data = b"-"
         while data:
             try:
-                data = await reader.read(CHUNK_BYTES)
+                data = await self._loop.sock_recv(source, CHUNK_BYTES)
             except OSError:
-                data = None
+                data = b""  # to the other side it has ended, as behind nginx
             await late.put((self._loop.time() + self._delay, data))
 
-    async def _pass_on(self, late: "Late", writer: asyncio.StreamWriter, line: "Line") -> None:
+    async def _pass_on(self, late: Late, target: socket.socket) -> None:
         """What cannot be written is dropped, and the other way goes on: there, what the end still said may be on its way."""
-        while True:
+        data = b"-"
+        while data:
             due, data = await late.get()
             if due > self._loop.time():
                 await asyncio.sleep(due - self._loop.time())
             await self._opened.wait()
-            if data is None:
-                line.reset()
-                return
-            with contextlib.suppress(OSError, RuntimeError):
+            with contextlib.suppress(OSError):
                 if data:
-                    writer.write(data)
-                    await writer.drain()
+                    await self._loop.sock_sendall(target, data)
                 else:
-                    writer.write_eof()
-            if not data:
-                return
+                    target.shutdown(socket.SHUT_WR)
 
     # --- life ---
 
@@ -209,28 +226,25 @@ class TcpProxy:
 
 
 class Line:
-    """The two sockets of one connection."""
+    """The two sockets of one connection; the second comes when the server has been reached."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writers = [writer]
-        self._is_reset = False
+    def __init__(self, here: socket.socket) -> None:
+        here.setblocking(False)
+        self.sockets = [here]
+        self.task: asyncio.Task[None]
 
-    def add(self, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        if self._is_reset:
-            self.reset()
+    def reset(self) -> asyncio.Task[None]:
+        """What it returns ends when both ends have been reset."""
+        self.task.cancel()
+        return self.task
 
-    def reset(self) -> None:
-        self._is_reset = True
-        for writer in self._writers:
-            transport: Any = writer.transport
-            if not transport.is_closing():
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
-            transport.abort()
+    def linger_no_more(self) -> None:
+        for each in self.sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
 
     def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
+        for each in self.sockets:
+            each.close()
 
 
 @contextlib.contextmanager
