@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +216,10 @@ async def test_sqlite_as_the_readme_has_it_is_never_locked_for_the_site(live_sit
         [{"fate": "commit", "user": people[(writer + number) % 4][0].pk, "name": f"{writer}-{number}"} for number in range(each)]
         for writer in range(4)
     ]
-    writers = [Writer(env, plan) for plan in plans]
-    await asyncio.gather(*(writer.__aenter__() for writer in writers))
-    with Traffic(live_site, "server", [user.pk for user, _ in people]) as traffic:
-        results = await asyncio.gather(*(writer.run() for writer in writers))
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(Writer(env)) for _ in plans]
+        traffic = stack.enter_context(Traffic(live_site, "server", [user.pk for user, _ in people]))
+        results = await asyncio.gather(*(writer.run(plan) for writer, plan in zip(writers, plans, strict=True)))
     errors = [outcome["error"] for outcomes in results for outcome in outcomes if outcome["error"]]
     figures.none("errors that reached the writers", errors)
     figures.none("requests that failed", traffic.failed)

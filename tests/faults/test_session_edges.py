@@ -115,6 +115,7 @@ async def test_an_end_that_is_told_while_the_store_is_away_is_found_as_soon_as_i
     assert next(failures, None) is None  # the premise
 
 
+@pytest.mark.long
 @whatever_the_database
 async def test_a_logout_while_redis_hangs_is_told_when_it_is_back(database_url, mina, figures):
     """The site would look by itself only after a minute."""
