@@ -170,6 +170,9 @@ class TcpProxy:
                 await self._loop.sock_connect(there, (HOST, server))
             except OSError:
                 there.close()
+            except asyncio.CancelledError:  # Line.reset(), while the server has not answered
+                there.close()
+                raise
             else:
                 return there
         return None
