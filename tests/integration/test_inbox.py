@@ -1,11 +1,13 @@
 """The reader's side: pages, the steps that a user takes, and what leads a page from any position to the present."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -626,6 +628,33 @@ def test_counts_that_are_wrong_are_set_by_a_step_that_every_page_hears_of(mina, 
     page.catch_up()
     assert page.state() == PageOfItems(mina).state()
     assert not recount(mina.pk)
+
+
+def test_a_recount_waits_for_a_step_that_is_under_way(mina):
+    """It counts under the inbox's lock: else it would write what it counted before the step over the step's own count."""
+    fill(mina, 3)
+    Inbox.objects.filter(pk=mina.pk).update(unread=9)
+    is_taken, may_commit = threading.Event(), threading.Event()
+
+    def arrive() -> None:
+        try:
+            with transaction.atomic():
+                Inbox.objects.filter(pk=mina.pk).update(top=F("top") + 1, unread=F("unread") + 1, unseen=F("unseen") + 1)
+                event = Event.objects.create(kind="plain", content={"title": "4", "severity": "info"}, audience={}, pending=None)
+                Notification.objects.create(recipient=mina, event=event, number=4, stamp=4)
+                is_taken.set()
+                may_commit.wait(10)
+        finally:
+            connection.close()
+
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
+    assert is_taken.wait(10)
+    threading.Timer(0.5, may_commit.set).start()  # by then the recount waits, or has counted without
+    assert recount(mina.pk)
+    arriving.join()
+    assert counts(mina) == (4, 4)
+    assert shown(mina) == [4, 3, 2, 1]
 
 
 @pytest.mark.parametrize("is_gone", [True, False])
