@@ -202,8 +202,13 @@ class Membership:
 
 
 async def _bounded(call: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(LAYER_SECONDS):  # not wait_for(): before Python 3.12 it can swallow a cancellation
-        return await call
+    try:
+        async with asyncio.timeout(LAYER_SECONDS):  # not wait_for(): before Python 3.12 it can swallow a cancellation
+            return await call
+    except OSError:
+        raise
+    except Exception as error:  # redis-py's errors are no OSError, and no more worth a traceback in the log
+        raise OSError(f"the channel layer raised {error!r}") from error
 
 
 async def _ended(*tasks: asyncio.Future[Any] | None) -> None:

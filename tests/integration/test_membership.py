@@ -139,3 +139,20 @@ async def test_only_the_echo_that_was_asked_for_counts(layer, rung, monkeypatch)
             layer.say(group(HUBS), old)
         await asking
         await until(lambda: told.entered == 2)
+
+
+class AwayError(Exception):
+    """What a layer's library raises, such as redis-py: neither an OSError nor a TimeoutError."""
+
+
+async def test_whatever_the_layer_raises_is_lost_infrastructure(layer):
+    async def away(group: str, channel: str) -> None:
+        raise AwayError("no route")
+
+    async with member() as (membership, told):
+        await until(lambda: told.entered == 1)
+        layer.group_add = away  # type: ignore[method-assign]
+        membership._users = ["1"]
+        membership.change("1")
+        with pytest.raises(OSError, match="no route"):
+            await Membership.keep(membership)
