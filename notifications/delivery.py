@@ -14,11 +14,10 @@ from notifications.inbox import Page, Replay, read_page, replay
 from notifications.protocol import Position, Step
 from notifications.sockets import Socket
 from notifications.stream import Verdict
-from notifications.workers import Worker
+from notifications.workers import Patience, Worker
 
 __all__ = ["USERS_PER_QUERY", "Delivery"]
 
-GATHER_SECONDS: Final = 0.003  # what falls behind within it shares one look at the database
 USERS_PER_QUERY: Final = 500
 NOWHERE: Final = Position("?", 0)  # where a page stands that says nothing we know: in an epoch that no inbox has
 
@@ -30,6 +29,8 @@ class Delivery:
         self._sockets = sockets
         self._reader = reader
         self._behind: set[Socket] = set()
+        self._patience = Patience()
+        """What falls behind within it shares one look at the database. Hellos and joins stretch it, gaps do not."""
         self._is_behind = asyncio.Event()
 
     @property
@@ -42,6 +43,7 @@ class Delivery:
         socket.language = language
         socket.is_listening = True
         socket.stream.stand_at(*(position or NOWHERE))
+        self._patience.came()
         self._fell_behind(socket)
 
     def hear(self, step: Step, letters: Letters) -> None:
@@ -57,6 +59,7 @@ class Delivery:
 
     def look_again(self, user: str) -> None:
         """The user's group has been joined: something may have been rung before."""
+        self._patience.came()
         for socket in self._sockets.get(user, ()):
             if socket.is_listening:
                 self.lost_track(socket)
@@ -70,9 +73,9 @@ class Delivery:
         self._behind.discard(socket)
 
     async def heal(self) -> None:
-        """Bring forward whatever is behind, all of the same few milliseconds in one look."""
+        """Bring forward whatever is behind, all of the same moment in one look."""
         await self._is_behind.wait()
-        await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(self._patience.seconds)
         self._is_behind.clear()
         sockets = self._chosen()
         if self._behind:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -10,12 +12,14 @@ from typing import Any, Final, TypeVar
 from django.db import InterfaceError, OperationalError, connections
 from django.db.backends.signals import connection_created
 
-__all__ = ["Gathered", "Worker"]
+__all__ = ["Gathered", "Patience", "Worker"]
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 GATHER_SECONDS: Final = 0.003
+CROWD: Final = 25  # a second: from so many on, all who come within CROWD_SECONDS share one job
+CROWD_SECONDS: Final = 0.25
 STOP_SECONDS: Final = 2.0
 _here = threading.local()
 
@@ -41,6 +45,24 @@ class Worker:
         self._executor.shutdown(wait=bool(done), cancel_futures=True)
 
 
+class Patience:
+    """How long to gather before a job that several can share: a few milliseconds, and the longer the more have come within the
+    last second. After a restart a thousand pages come back spread over half a minute: too far apart for milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._came: deque[float] = deque(maxlen=CROWD)
+
+    def came(self) -> None:
+        self._came.append(time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        second_ago = time.monotonic() - 1.0
+        recent = sum(at > second_ago for at in self._came)
+        return GATHER_SECONDS + CROWD_SECONDS * max(recent - 1, 0) / CROWD
+
+
 class Gathered:
     """Questions of the same few milliseconds asked in one job: each caller gives a key and gets its own answer, or None."""
 
@@ -48,12 +70,14 @@ class Gathered:
         self._worker = worker
         self._job = job
         self._asking: dict[Any, asyncio.Future[Any]] = {}
+        self._patience = Patience()
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, key: Any) -> Any:
         """The job's answer for the key. Raises what the job raises."""
         if key not in self._asking:
             self._asking[key] = asyncio.get_running_loop().create_future()
+            self._patience.came()
         answer = self._asking[key]
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._ask_all())
@@ -62,7 +86,7 @@ class Gathered:
     async def _ask_all(self) -> None:
         """One job at a time: what is asked while it runs waits together for the next, however long the database takes."""
         while self._asking:
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(self._patience.seconds)
             asking, self._asking = self._asking, {}
             try:
                 answers = await self._worker.run(self._job, list(asking))
