@@ -21,7 +21,7 @@ from tests.simulator.world import SERVERS
 __all__ = ["make_machine"]
 
 WATERMARK_SECONDS = 16.0  # one of 15 s, and the look that follows
-AT_ONCE_SECONDS = 0.5
+AT_ONCE_SECONDS = 1.5  # a few looks, each after gathering for what comes with it
 
 users = st.sampled_from(USERS)
 slots = st.sampled_from(sorted(SLOTS))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from notifications import authority, delivery, frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream
+from notifications import authority, delivery, frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream, workers
 from notifications.hub import Hub
 from notifications.models import Event, Inbox, Notification
 from notifications.session import Identity
@@ -88,8 +88,8 @@ class World:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         """For the whole test. Bounds become small, so that few steps reach them."""
         monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        for module in (authority, delivery, hub, sockets, membership, ringer):
-            monkeypatch.setattr(module, "time", _clock)
+        for module in (authority, delivery, hub, sockets, membership, ringer, workers):
+            monkeypatch.setattr(module, "time", _clock, raising=False)
         monkeypatch.setattr("notifications.consumers.time", _clock)
         monkeypatch.setattr("notifications.consumers.COMMANDS_PER_SECOND", 1e9)
         monkeypatch.setattr(hub, "Worker", Thread)
