@@ -19,8 +19,10 @@ from tests.servers import daphne_process, redis_server, uvicorn_process
 from tests.site.client import Page
 from tests.site.people import Browser
 from tests.site.settings import LAYERS
+from tests.site.sockets import whatever_the_database
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# On SQLite: psycopg warns of the connections that Django leaves open in asgiref's threads, and they are not ours to close.
+pytestmark = [pytest.mark.django_db(transaction=True), whatever_the_database]
 
 PROGRAM = Path(__file__).parent / "every_context.py"
 ROOT = Path(__file__).parents[2]
