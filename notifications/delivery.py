@@ -118,10 +118,10 @@ class Delivery:
         return chosen
 
     async def _look(self, sockets: list[Socket]) -> None:
-        before = {socket: socket.cursor for socket in sockets}
+        before = {socket: (socket.cursor, socket.language) for socket in sockets}
         for socket in sockets:
             socket.stream.look()
-        answers = await self._reader.run(replay, {socket.identity.user_id: before[socket] for socket in sockets})
+        answers = await self._reader.run(replay, {socket.identity.user_id: socket.cursor for socket in sockets})
         torn = {(each.identity.user_id, each.language) for each in sockets if answers[each.identity.user_id].rows is None}
         pages = await self._reader.run(_read_pages, torn) if torn else {}
         # No `await` from here on: what a socket's position was a moment ago, it still is.
@@ -129,7 +129,7 @@ class Delivery:
         for socket in sockets:
             if socket not in self._sockets.get(socket.identity.user, ()):
                 continue
-            if before[socket] != socket.cursor:
+            if before[socket] != (socket.cursor, socket.language):
                 self._fell_behind(socket)  # it said hello again meanwhile
                 continue
             key = (socket.identity.user_id, socket.language, socket.position, socket.stream.owes_answer)

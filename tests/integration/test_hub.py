@@ -215,7 +215,7 @@ async def test_a_socket_that_is_ended_while_its_peer_does_not_read_is_freed(hub,
     assert done, "the consumer waits for a peer that does not read"
 
 
-async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_session, monkeypatch):
+async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_session, monkeypatch, caplog):
     """Each look takes a while; the page says where it stands, elsewhere and in another language, in the middle of one."""
     run = hub.reader.run
 
@@ -235,6 +235,7 @@ async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_ses
         await tell(mina, f"from {position or 'nowhere'}")
     await page.until(lambda page: len(page.titles) == 8 and page.unread == 8)
     assert await inbox(mina) == shown(page)
+    assert "hub_failed" not in caplog.text
     await page.disconnect()
 
 
