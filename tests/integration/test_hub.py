@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, connections
 
 from notifications import Kind, notify
 from notifications import hub as hub_module
+from notifications.delivery import _read_pages
 from notifications.hub import Hub
 from notifications.inbox import mark, read_page
 from notifications.membership import Membership
@@ -215,7 +216,7 @@ async def test_a_socket_that_is_ended_while_its_peer_does_not_read_is_freed(hub,
     assert done, "the consumer waits for a peer that does not read"
 
 
-async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_session, monkeypatch, caplog):
+async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_session, monkeypatch):
     """Each look takes a while; the page says where it stands, elsewhere and in another language, in the middle of one."""
     run = hub.reader.run
 
@@ -228,13 +229,34 @@ async def test_hello_again_while_the_database_is_being_asked(hub, mina, mina_ses
     await tell(mina, "one", "two", "three")
     page = LocalPage(mina_session)
     await page.connect()
-    for position, language in (("", "de"), ("0", "en"), ("elsewhere.4", "de"), ("", "en"), ("0", "en")):
+    for position, language in (("", "de"), ("0", "en"), ("elsewhere.4", "de"), ("", "en"), ("", "de")):
         page.position, page.language = position, language
         await page.hello()
         await asyncio.sleep(0.02)
         await tell(mina, f"from {position or 'nowhere'}")
     await page.until(lambda page: len(page.titles) == 8 and page.unread == 8)
     assert await inbox(mina) == shown(page)
+    await page.disconnect()
+
+
+async def test_hello_in_another_language_while_its_page_is_being_read(hub, mina, mina_session, monkeypatch, caplog):
+    """From the very same position, so that only the language tells the two apart."""
+    run, jobs = hub.reader.run, []
+
+    async def interrupted(job: Any, *arguments: Any) -> Any:
+        jobs.append(job)
+        if jobs.count(_read_pages) == 1 and job is _read_pages:
+            page.language = "de"
+            await page.hello()
+            await asyncio.sleep(0.05)
+        return await run(job, *arguments)
+
+    monkeypatch.setattr(hub.reader, "run", interrupted)
+    await tell(mina, "one")
+    page = LocalPage(mina_session)
+    await page.connect()
+    await page.until(lambda page: page.titles == ["one"])
+    assert jobs.count(_read_pages) == 2
     assert "hub_failed" not in caplog.text
     await page.disconnect()
 
