@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from django.core.management.color import no_style
 from django.db import connection
 
 from notifications import authority, delivery, frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream, workers
@@ -131,9 +132,9 @@ class World:
         global _world  # noqa: PLW0603 - what is patched is patched once, and asks the example of the moment
         _world = self
         outbox.NARROW, ringer.FEW, ringer.MESSAGE_BYTES = narrow, few, letter_bytes  # type: ignore[misc]  # taken back by patch()
-        for model in (Notification, Inbox, Event):
-            model.objects.all().delete()
-        vars(hub)["random"] = random.Random(1)
+        _empty_the_tables()
+        for module in (hub, membership):
+            vars(module)["random"] = random.Random(1)
         self.serials = itertools.count()
         self.loop = _clock.loop = StillLoop()
         asyncio.set_event_loop(self.loop)
@@ -213,3 +214,14 @@ class World:
 
     def channel(self, server: int) -> str:
         return self.hubs[server].membership._channel
+
+
+def _empty_the_tables() -> None:
+    """Ids begin anew too: what frames and letters fit into is counted in bytes, and is to be the same each time."""
+    for model in (Notification, Inbox, Event):
+        model.objects.all().delete()
+    with connection.cursor() as cursor:
+        for sql in connection.ops.sequence_reset_sql(no_style(), [Event, Notification]):
+            cursor.execute(sql)
+        if connection.vendor == "sqlite":
+            cursor.execute("DELETE FROM sqlite_sequence WHERE name = %s", [Event._meta.db_table])
