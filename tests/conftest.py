@@ -5,12 +5,13 @@ A test whose server this machine lacks is reported as not run, and under CI it f
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.core.management.commands import flush
 from django.db import connections
 
 from tests.servers import AsgiProcess, Missing, RedisServer, daphne_process, postgres_server, redis_server
@@ -63,6 +64,23 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_flush() -> Iterator[None]:
+    """What empties the tables after a test: DELETE, which costs a tenth of PostgreSQL's TRUNCATE where a table holds a few rows,
+    and the content types and permissions stay, which Django would make anew each time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *arguments, **named: None)
+        for operations in {type(connection.ops) for connection in connections.all()}:
+            patch.setattr(operations, "sql_flush", _deletions)
+        yield
+
+
+def _deletions(operations: Any, style: Any, tables: Iterable[str], **_: Any) -> list[str]:
+    emptied = set(tables) - {"django_content_type", "auth_permission"}
+    return [f"DELETE FROM {operations.quote_name(table)}" for table in sorted(emptied)]
 
 
 @pytest.fixture(scope="session")
