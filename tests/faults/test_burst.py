@@ -11,24 +11,24 @@ from tests.site.writer import Job, Writer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+BURST = 2000
+OTHERS = 50
 P95_SECONDS = 0.5
 PAUSE_SECONDS = 0.05  # between two notifications to the others
 
 
+@pytest.mark.long  # tests/integration/test_limits.py has the burst alone
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("burst", "others"), [pytest.param(300, 5, id="small"), pytest.param(2000, 50, id="full", marks=pytest.mark.long)]
-)
-async def test_a_burst_is_shown_in_order_and_delays_nobody_else(live_site, database_url, redis_url, figures, burst, others):
-    people = await sync_to_async(users_with_sessions)(others + 1)
+async def test_a_burst_is_shown_in_order_and_delays_nobody_else(live_site, database_url, redis_url, figures):
+    people = await sync_to_async(users_with_sessions)(OTHERS + 1)
     pages = [Witness(live_site, user.pk, session) for user, session in people]
     await asyncio.gather(*(page.connect() for page in pages))
     await asyncio.gather(*(page.until(lambda page: page.frames) for page in pages))
     flooded = pages[0]
-    flood: list[Job] = [{"fate": "notify", "user": flooded.user_id, "name": f"burst {number}"} for number in range(burst)]
+    flood: list[Job] = [{"fate": "notify", "user": flooded.user_id, "name": f"burst {number}"} for number in range(BURST)]
     trickle: list[Job] = [
-        {"fate": "notify", "user": pages[1 + number % others].user_id, "name": f"news {number}", "pause": PAUSE_SECONDS}
-        for number in range(burst // 10)
+        {"fate": "notify", "user": pages[1 + number % OTHERS].user_id, "name": f"news {number}", "pause": PAUSE_SECONDS}
+        for number in range(BURST // 10)
     ]
     env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     async with Writer(env) as one, Writer(env) as two:

@@ -70,7 +70,9 @@ WHERE = [
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("server", WHERE)
-@pytest.mark.parametrize("atomic_requests", ["", "1"], ids=["autocommit", "ATOMIC_REQUESTS"])
+@pytest.mark.parametrize(
+    "atomic_requests", [pytest.param("", id="autocommit", marks=pytest.mark.long), pytest.param("1", id="ATOMIC_REQUESTS")]
+)
 async def test_a_broken_rule_costs_its_notification_and_one_line(
     start_site, mina, mina_session, server, atomic_requests, figures: Figures
 ):
