@@ -34,7 +34,6 @@ audiences = st.sampled_from([("mina",), ("teo",), USERS])
 outcomes = st.sampled_from(["commit", "commit", "commit", "rollback", "savepoint"])
 kinds = st.sampled_from(["simulated", "simulated", "simulated.secret"])
 writing = st.tuples(audiences, outcomes, kinds)
-writings = st.lists(writing, min_size=1, max_size=4)
 actions = st.sampled_from(sorted(ACTIONS))
 marks = st.one_of(
     st.tuples(users, actions, st.sets(numbers, min_size=1, max_size=3)),
@@ -43,6 +42,8 @@ marks = st.one_of(
 )
 happenings = st.sampled_from(["write", "mark", "mark all", "prune", "prune"])
 doings = st.lists(st.one_of(writing, marks), min_size=1, max_size=6)
+bursts = st.tuples(doings, processes, fates, pauses)
+endings = st.sampled_from([None, True, True, False])  # settle, and do the wake-ups that were held come
 
 
 def make_machine(browser: Browser, ids: dict[str, int]) -> type[RuleBasedStateMachine]:
@@ -79,20 +80,13 @@ class Simulation(Scene, RuleBasedStateMachine):
 
     # --- what is written ---
 
-    @rule(writings=writings, process=processes, fates=fates, pause=pauses)
-    def write(self, writings: Any, process: int | None, fates: Any, pause: float) -> None:
-        """Transactions of one process, one after the other, before anything else happens anywhere."""
-        self._act(lambda: self._do(writings), process, fates, pause)
-
-    @rule(marks=st.lists(marks, min_size=1, max_size=3), process=processes, fates=fates, pause=pauses)
-    def take_steps(self, marks: Any, process: int | None, fates: Any, pause: float) -> None:
-        """As over HTTP: by a user, in one process, one after the other."""
-        self._act(lambda: self._do(marks), process, fates, pause)
-
-    @rule(what=doings, process=processes, fates=fates, pause=pauses)
-    def do_much_at_once(self, what: Any, process: int | None, fates: Any, pause: float) -> None:
-        """Faster than wake-ups can be sent, so that they are merged."""
-        self._act(lambda: self._do(what), process, fates, pause)
+    @rule(bursts=st.lists(bursts, min_size=1, max_size=5), ending=endings)
+    def live(self, bursts: Any, ending: bool | None) -> None:
+        """Transactions and steps in bursts, each of one process: faster than wake-ups can be sent, so that they are merged."""
+        for what, process, fates, pause in bursts:
+            self._act(lambda what=what: self._do(what), process, fates, pause)
+        if ending is not None:
+            self.settle(ending)
 
     @rule(slot=slots, action=st.sampled_from(sorted(ACTIONS)), which=numbers, fates=fates)
     def command(self, slot: str, action: str, which: int, fates: Any) -> None:
@@ -144,15 +138,12 @@ class Simulation(Scene, RuleBasedStateMachine):
         self._connect(tab, tab.server)
         self.world.wait(0.05)
 
-    @rule()
-    def back_up(self) -> None:
-        self.backup = self._backup()
-
     @rule(after=doings, fates=fates, is_noticed=st.booleans(), is_old=st.booleans())
     def restore(self, after: Any, fates: Any, is_noticed: bool, is_old: bool) -> None:
         """Something happens, and the database is as it was before it, or much earlier. Either a page that is ahead makes the
         product notice, or the operator says so."""
-        backup = self.backup if is_old and self.backup is not None else self._backup()
+        newest = self._backup()
+        backup, self.backup = (self.backup if is_old and self.backup is not None else newest), newest
         self._fate(fates)
         self._do(after)
         self.world.wait(AT_ONCE_SECONDS)
@@ -186,12 +177,11 @@ class Simulation(Scene, RuleBasedStateMachine):
             post.deliver(held)
         self.world.wait(pause)
 
-    @rule()
-    def forget_members(self) -> None:
-        self.world.post.forget()
-
-    @rule(seconds=st.sampled_from([0.001, 0.003, 0.005, 0.02, 1.0, 6.0, 30.0]))
-    def let_time_pass(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.001, 0.003, 0.005, 0.02, 1.0, 6.0, 30.0]), forgets=st.sampled_from([False, False, True]))
+    def let_time_pass(self, seconds: float, forgets: bool) -> None:
+        """And perhaps the layer forgets who is a member of what."""
+        if forgets:
+            self.world.post.forget()
         self.world.wait(seconds)
 
     # --- what pages do, and what is done to them ---
@@ -204,43 +194,37 @@ class Simulation(Scene, RuleBasedStateMachine):
             self._connect(self.tabs[slot], server)
 
     @rule(slot=slots, server=servers, pause=pauses)
-    def return_(self, slot: str, server: int, pause: float) -> None:
-        self._connect(self.tabs[slot], server)
-        self.world.wait(pause)
-
-    @rule(slot=slots, pause=pauses)
-    def say_hello(self, slot: str, pause: float) -> None:
-        self.world.run(self.tabs[slot].hello())
+    def come_back(self, slot: str, server: int, pause: float) -> None:
+        """Connect, or say hello again where the page is connected."""
+        tab = self.tabs[slot]
+        if tab.wire is None:
+            self._connect(tab, server)
+        else:
+            self.world.run(tab.hello())
         self.world.wait(pause)
 
     @rule(slot=slots, server=servers, is_old=st.booleans(), pause=pauses)
     def load_page(self, slot: str, server: int, is_old: bool, pause: float) -> None:
         """Printed now, or taken out of the browser's cache."""
         tab = self.tabs[slot]
-        old = self.printed.get(tab.user)
-        printed = old if is_old and old is not None else self._print(tab.user)
+        newest = self._print(tab.user)
+        printed = self.printed.get(tab.user, newest) if is_old else newest
+        self.printed[tab.user] = newest
         self.world.run(tab.cut())
         self._open(tab, printed, server)
         self.world.wait(pause)
 
-    @rule(user=users)
-    def keep_page(self, user: str) -> None:
-        self.printed[user] = self._print(user)
-
-    @rule(slot=slots, how=st.sampled_from(["does not acknowledge", "network stands", "peer does not read"]))
+    @rule(slot=slots, how=st.sampled_from(["does not acknowledge", "network stands", "peer does not read", "recovers"]))
     def slow_down(self, slot: str, how: str) -> None:
         tab = self.tabs[slot]
-        if how == "does not acknowledge":
+        if how == "recovers":
+            self._speed_up(tab)
+        elif how == "does not acknowledge":
             tab.acks = False
         elif how == "network stands":
             tab.reads.clear()
         elif tab.wire is not None:
             tab.wire.gate.clear()
-
-    @rule(slot=slots, pause=pauses)
-    def speed_up(self, slot: str, pause: float) -> None:
-        self._speed_up(self.tabs[slot])
-        self.world.wait(pause)
 
     # --- what must be so ---
 
