@@ -27,10 +27,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.servers import Missing, postgres_server, programs  # noqa: E402 - found by the line above
 
-STAGE_SECONDS = 900  # a stage that hangs ends here, and fails
+STAGE_SECONDS = 1200  # a stage that hangs ends here, and fails
 INTERRUPT_SECONDS = 20  # what an interrupted stage gets to stop its servers
 BY_TWO = ["-n", "2", "--dist", "loadfile"]  # a module's tests share servers, so they stay together
 QUICK = ["-m", "not long"]
+BY_THREE = ["-n", "3", "--dist", "loadfile"]  # the long ones mostly wait
 SITE = {"DJANGO_SETTINGS_MODULE": "tests.site.settings"}
 DEMO = {"DJANGO_SETTINGS_MODULE": "project.settings"}
 NOT_RUN = "not run: "  # how tests/conftest.py begins the reason of a skipped test
@@ -193,14 +194,14 @@ def browser(words: list[str]) -> Outcome:
 @stage
 def faults_sqlite(words: list[str]) -> Outcome:
     """Every fault, the long ones too, each at its full size, and what the protocol promises by the clock."""
-    return pytest("tests/faults", "tests/conformance", words=[*BY_TWO, *words], env={"DATABASE_URL": ""})
+    return pytest("tests/faults", "tests/conformance", words=[*BY_THREE, *words], env={"DATABASE_URL": ""})
 
 
 @stage
 def faults_postgres(words: list[str]) -> Outcome:
     provide(programs.postgres_bin, apt="postgresql")
     with postgres_server() as server:
-        return pytest("tests/faults", words=[*BY_TWO, *words], env={"DATABASE_URL": server.url})
+        return pytest("tests/faults", words=[*BY_THREE, *words], env={"DATABASE_URL": server.url})
 
 
 # How a stage is run.
