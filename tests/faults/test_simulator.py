@@ -32,7 +32,7 @@ def node() -> Iterator[Browser]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [pytest.param(20, 25, id="quick"), pytest.param(200, 50, id="full size", marks=pytest.mark.long)],
+    [pytest.param(10, 20, id="quick"), pytest.param(120, 40, id="full size", marks=pytest.mark.long)],
 )
 def test_deltas_applied_to_an_old_page_make_a_fresh_page(node, mina: User, teo: User, monkeypatch, figures, examples, steps):
     is_quick = examples < 100

@@ -14,7 +14,7 @@ from notifications.inbox import states
 from notifications.models import Event, Inbox, new_epoch
 from tests.simulator.expected import ACTIONS
 from tests.simulator.post import FATES
-from tests.simulator.scene import SLOTS, USERS, Scene
+from tests.simulator.scene import KILLED, SLOTS, USERS, Scene
 from tests.simulator.tabs import Browser
 from tests.simulator.world import SERVERS
 
@@ -26,7 +26,7 @@ AT_ONCE_SECONDS = 1.5  # a few looks, each after gathering for what comes with i
 users = st.sampled_from(USERS)
 slots = st.sampled_from(sorted(SLOTS))
 servers = st.integers(0, SERVERS - 1)
-processes = st.sampled_from([None, *range(SERVERS)])  # None: a command or worker, which has no hub
+processes = st.sampled_from([None, None, *range(SERVERS), KILLED])  # None: a command or worker, which has no hub
 fates = st.tuples(*[st.sampled_from(["deliver", "deliver", *FATES])] * SERVERS)
 pauses = st.sampled_from([0.0, 0.002, 0.006, 0.05])
 numbers = st.integers(0, 6)
@@ -66,7 +66,7 @@ def make_machine(browser: Browser, ids: dict[str, int]) -> type[RuleBasedStateMa
 
 
 class Simulation(Scene, RuleBasedStateMachine):
-    @initialize(narrow=st.sampled_from([1, 100]), few=st.sampled_from([1, 8]), letter_bytes=st.sampled_from([700, 256 * 1024]))
+    @initialize(narrow=st.sampled_from([1, 100]), few=st.sampled_from([1, 8]), letter_bytes=st.sampled_from([300, 256 * 1024]))
     def begin(self, narrow: int, few: int, letter_bytes: int) -> None:
         self.has_wide = narrow < len(USERS)
         self.world.start(narrow=narrow, few=few, letter_bytes=letter_bytes)
@@ -100,17 +100,21 @@ class Simulation(Scene, RuleBasedStateMachine):
         self.world.wait(0.1)
         self.expected.mark(tab.user, action, [title])
 
-    @rule(user=users, which=numbers, hides=st.booleans())
-    def change_who_may_see(self, user: str, which: int, hides: bool) -> None:
+    @rule(user=users, which=numbers, hides=st.booleans(), after=doings, ending=endings)
+    def change_who_may_see(self, user: str, which: int, hides: bool, after: Any, ending: bool | None) -> None:
         """Of what nobody is told. What has been rung before is delivered first: it was fanned out to who could see it."""
+        self.world.post.fates = {}
+        self._write((user,), "commit", "simulated.secret")
         self._relay()
         self._deliver_all()
         self.world.wait(0.1)
         secrets = sorted(Event.objects.filter(kind="simulated.secret").values_list("content__title", flat=True))
-        if secrets:
-            key = (user, secrets[which % len(secrets)])
-            self.expected.was_hidden.add(key)
-            (self.expected.hidden.add if hides else self.expected.hidden.discard)(key)
+        key = (user, secrets[-1 - which % len(secrets)])
+        self.expected.was_hidden.add(key)
+        (self.expected.hidden.add if hides else self.expected.hidden.discard)(key)
+        self._do(after)
+        if ending is not None:
+            self.settle(ending)
 
     @rule(user=users, fates=fates)
     def prune(self, user: str, fates: Any) -> None:
@@ -230,7 +234,7 @@ class Simulation(Scene, RuleBasedStateMachine):
 
     @rule(comes=st.booleans())
     def settle(self, comes: bool) -> None:
-        """Nothing more happens: if all wake-ups came, everything is shown at once; in any case after a watermark."""
+        """Nothing more happens: if all wake-ups came, everything is shown at once; else after a watermark."""
         self.world.post.fates = {}
         if comes:
             self._deliver_all()
@@ -243,6 +247,7 @@ class Simulation(Scene, RuleBasedStateMachine):
         self.world.wait(AT_ONCE_SECONDS)
         if not self.world.post.lost:
             self._check("at once")
+            return
         self.world.wait(WATERMARK_SECONDS)
         for tab in self.tabs.values():
             self.world.run(tab.wait(2))

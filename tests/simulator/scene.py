@@ -17,10 +17,11 @@ from tests.simulator.expected import Expected
 from tests.simulator.tabs import Browser, Tab, plain
 from tests.simulator.world import World
 
-__all__ = ["SLOTS", "USERS", "Scene"]
+__all__ = ["KILLED", "SLOTS", "USERS", "Scene"]
 
 USERS = ("mina", "teo")
 MODELS: Any = (Event, Notification, Inbox)
+KILLED = -1  # a process that ends between each commit and its ring
 SLOTS = {"m0": "mina", "m1": "mina", "t0": "teo", "t1": "teo"}
 
 
@@ -46,9 +47,11 @@ class Scene:
         self.printed: dict[str, Any] = {}
         self.backup: Any = None
         self.was_restored = False
+        self.leaks: list[str] = []
         self.has_wide = False
 
     def _check(self, when: str) -> None:
+        assert not self.leaks
         assert not Event.objects.filter(pending=True).exists(), f"{when}: an event waits for a relay"
         for user in USERS:
             fresh = read_page(self.ids[user], limit=1000)
@@ -91,20 +94,22 @@ class Scene:
         tab.agree()
 
     def _sees(self, tab: Tab, frame: dict[str, Any]) -> None:
-        """Whatever leaves the server is its reader's, and may be seen by them now."""
-        for item in frame.get("items", ()):
-            if "title" in item:
-                assert item["title"] in self.expected.inboxes[tab.user] or self.was_restored, (
-                    f"{tab.user} is shown {item['title']}"
-                )
-                assert (tab.user, item["title"]) not in self.expected.hidden, f"{tab.user} is shown hidden {item['title']}"
+        """Whatever leaves the server is its reader's, and may be seen by them now. Told by `_check`: a send may not fail."""
+        for title in [item["title"] for item in frame.get("items", ()) if "title" in item]:
+            is_own = title in self.expected.inboxes[tab.user] or self.was_restored
+            if not is_own or (tab.user, title) in self.expected.hidden:
+                self.leaks.append(f"{title} to {tab.slot}")
 
     # --- how ---
 
     def _act(self, action: Callable[[], Any], process: int | None, fates: Iterable[Any], pause: float) -> None:
         self._fate(fates)
-        with self.world.acting(None if process is None else self.world.hubs[process]):
-            action()
+        if process == KILLED:
+            with self.world.dying():
+                action()
+        else:
+            with self.world.acting(None if process is None else self.world.hubs[process]):
+                action()
         self.world.wait(pause)
 
     def _fate(self, fates: Iterable[Any]) -> None:
@@ -159,6 +164,9 @@ class Scene:
         self.expected = expected.copy()
         self.expected.was_hidden = was_hidden
         self.was_restored = True
+        # A wake-up of the life before, held until now, may be believed by a page of an inbox that is not there any more; the
+        # watermark finds out.
+        self.world.post.lost |= {held.channel for held in self.world.post.held}
         if connection.vendor == "sqlite":  # ids are given again, as they are after a real one
             newest = max((values["id"] for values in rows[Event]), default=0)
             with connection.cursor() as cursor:

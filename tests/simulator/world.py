@@ -181,6 +181,18 @@ class World:
             ringer.ringer.hub = before
 
     @contextlib.contextmanager
+    def dying(self) -> Iterator[None]:
+        """What is committed inside is rung by nobody."""
+        rings = relay.ring, ringer.ring
+        vars(relay)["ring"] = vars(ringer)["ring"] = lambda wake_up: None
+        self.post.lost |= {self.channel(server) for server in range(SERVERS)}
+        try:
+            with self.acting(None):
+                yield
+        finally:
+            vars(relay)["ring"], vars(ringer)["ring"] = rings
+
+    @contextlib.contextmanager
     def disturbed(self, job: Callable[..., Any]) -> Iterator[None]:
         """If the job is a look at the database and something is to happen meanwhile, it does."""
         if self.meanwhile is None or job not in (inbox.replay, delivery._read_pages):
@@ -208,6 +220,8 @@ class World:
                 await opening()
             finally:
                 _server.reset(token)
+            # A server whose application has ended cuts the line, whether or not the peer has read the goodbye.
+            wire.task.add_done_callback(lambda _: wire._down.put_nowait({"type": "websocket.close", "code": 1006}))
 
         wire.open = open_at_its_server  # type: ignore[method-assign]
         return wire
