@@ -4,6 +4,7 @@ After every `settle` each open page shows what a fresh page shows, and each inbo
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -84,7 +85,7 @@ class Simulation(Scene, RuleBasedStateMachine):
     def live(self, bursts: Any, ending: bool | None) -> None:
         """Transactions and steps in bursts, each of one process: faster than wake-ups can be sent, so that they are merged."""
         for what, process, fates, pause in bursts:
-            self._act(lambda what=what: self._do(what), process, fates, pause)
+            self._act(partial(self._do, what), process, fates, pause)
         if ending is not None:
             self.settle(ending)
 
