@@ -204,7 +204,8 @@ def documented_options() -> dict[str, Any]:
 
 
 @only_on("sqlite")
-@pytest.mark.parametrize("each", [10, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("each", [100])
 async def test_sqlite_as_the_readme_has_it_is_never_locked_for_the_site(live_site, database_url, redis_url, figures, each):
     """Four processes that read and then write, the server's own requests, and its relay."""
     assert connection.settings_dict["OPTIONS"] == documented_options()

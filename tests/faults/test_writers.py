@@ -28,6 +28,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROLLED_BACK = 0.15
 HOLD_SECONDS = 0.004  # the site's other work in a transaction
 SHARE_OF_THROUGHPUT = 0.6
+WRITERS = 6
+EACH = 60
 ROUNDS = 3  # with and without the app in turn, so that both meet the same machine
 WITHOUT = {
     "DJANGO_SETTINGS_MODULE": "tests.site.varied",
@@ -91,26 +93,19 @@ async def processes(env: dict[str, str], count: int) -> AsyncIterator[list[Write
         yield [await stack.enter_async_context(Writer(env)) for _ in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("writers", "each", "rounds"),
-    [pytest.param(3, 10, 0, id="small"), pytest.param(6, 60, ROUNDS, id="full", marks=pytest.mark.long)],
-)
-async def test_writers_lose_nothing_keep_their_order_and_most_of_their_pace(
-    live_site, database_url, redis_url, figures, chance, writers, each, rounds
-):
+async def test_writers_lose_nothing_keep_their_order_and_most_of_their_pace(live_site, database_url, redis_url, figures, chance):
     people = await sync_to_async(users_with_sessions)(4)
     env = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     pages = [Witness(live_site, user.pk, session) for user, session in people]
     await asyncio.gather(*(page.connect() for page in pages))
     commits: list[Commit] = []
     paces: dict[str, list[float]] = {"with": [], "without": []}
-    async with processes(env, writers) as those_with, processes(env | WITHOUT, writers if rounds else 0) as those_without:
-        for turn in range(max(rounds, 1)):
-            plans = [planned(chance, f"{turn}-{writer}", each, people) for writer in range(writers)]
+    async with processes(env, WRITERS) as those_with, processes(env | WITHOUT, WRITERS) as those_without:
+        for turn in range(ROUNDS):
+            plans = [planned(chance, f"{turn}-{writer}", EACH, people) for writer in range(WRITERS)]
             for way, group in (("with", those_with), ("without", those_without)):
-                if not group:
-                    continue
                 pace, results = await load(group, plans)
                 paces[way].append(pace)
                 errors = [outcome["error"] for outcomes in results for outcome in outcomes if outcome["error"]]
@@ -128,11 +123,10 @@ async def test_writers_lose_nothing_keep_their_order_and_most_of_their_pace(
     figures.record("committed", len(commits))
     figures.record("p99 commit to shown", f"{percentile(verdict.delays, 0.99):.3g} s")
     verdict.check(figures)
-    if rounds:
-        pace, alone = (statistics.median(paces[way]) for way in ("with", "without"))
-        figures.record("transactions a second", f"{pace:.0f}, without the app {alone:.0f}")
-        if connection.vendor == "sqlite":  # whose writers queue for one lock: a relay's commit is one more in the queue
-            figures.record("share of the throughput without the app", round(pace / alone, 2))
-        else:
-            figures.at_least("share of the throughput without the app", pace / alone, SHARE_OF_THROUGHPUT)
+    pace, alone = (statistics.median(paces[way]) for way in ("with", "without"))
+    figures.record("transactions a second", f"{pace:.0f}, without the app {alone:.0f}")
+    if connection.vendor == "sqlite":  # whose writers queue for one lock: a relay's commit is one more in the queue
+        figures.record("share of the throughput without the app", round(pace / alone, 2))
+    else:
+        figures.at_least("share of the throughput without the app", pace / alone, SHARE_OF_THROUGHPUT)
     await asyncio.gather(*(page.disconnect() for page in pages))
