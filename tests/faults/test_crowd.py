@@ -25,7 +25,7 @@ BACK_SECONDS = 90.0
 QUERIES_EACH = 0.5
 BUSIEST_SECOND = 0.5  # the share of all that may come back in it
 CROWD = 1000
-PAGE_SECONDS = 10.0  # most pages meanwhile: as long as people wait; none longer than a proxy does (get_page's time-out)
+PAGE_SECONDS = 10.0  # the slowest page meanwhile: as long as people wait
 PROBE_SECONDS = 0.25
 
 
@@ -125,5 +125,4 @@ async def test_a_crowd_that_is_cut_off_at_once_comes_back_cheaply(start_site, fi
     else:
         figures.record("statements each", round((after - before) / count, 2))
     figures.record("pages meanwhile", len(took))
-    figures.record("slowest page meanwhile", f"{max(took):.3g} s")
-    figures.at_most("median page meanwhile", percentile(took, 0.5), PAGE_SECONDS)
+    figures.at_most("slowest page meanwhile", max(took), PAGE_SECONDS)

@@ -30,4 +30,4 @@ class Command(BaseCommand):
                 connections[event_alias()].close()
             if options["once"]:
                 return
-            time.sleep(max(options["interval"], SHORTEST_SECONDS))
+            time.sleep(max(options["interval"], SHORTEST_SECONDS))  # the pace of its sweep
