@@ -5,6 +5,7 @@ brings each page forward, `authority.py` ends what its session no longer allows,
 """
 
 import asyncio
+import functools
 import logging
 import os
 import platform
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 25
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 SWEEP_SECONDS: Final = 5.0
+RELAY_RESTS: Final = 2  # times as long as it worked
+LONGEST_REST_SECONDS: Final = 0.1
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
 DRAIN_SECONDS: Final = 5.0  # for all goodbyes, on a machine that is busy starting the next server
 STOP_SECONDS: Final = 2.0
@@ -70,6 +73,8 @@ class Hub:
         self._is_stopped = False
         self._steps: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._is_relay_queued = False
+        self._relay_rests_until = 0.0
+        """By the monotonic clock. Under a steady load the events of a rest are relayed together, beside the writers."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -181,11 +186,15 @@ class Hub:
             self.relayer.submit(self._relay)
 
     def _relay(self) -> None:
+        time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))
         self._is_relay_queued = False
+        started = time.monotonic()
         try:
             relay()
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
+        ended = time.monotonic()
+        self._relay_rests_until = ended + min(RELAY_RESTS * (ended - started), LONGEST_REST_SECONDS)
 
     # --- what happens by itself ---
 
@@ -213,7 +222,7 @@ class Hub:
 
     async def _sweep(self) -> None:
         await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.6, 1.0))
-        await self.relayer.run(sweep)
+        await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing))
 
     async def _beat(self) -> None:
         await asyncio.sleep(1)

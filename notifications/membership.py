@@ -68,6 +68,11 @@ class Membership:
         """Whether the layer reaches other processes."""
         return self.layer is not None and not isinstance(self.layer, InMemoryChannelLayer)
 
+    @property
+    def is_hearing(self) -> bool:
+        """Whether what another process rings to all hubs arrives here, as far as is known."""
+        return self.is_shared and not self._must_renew.is_set()
+
     def change(self, user: str) -> None:
         """The user's first socket has come, or the last one gone."""
         if self.layer is None:

@@ -137,6 +137,8 @@ class RelayTurn(models.Model):
     """The one row that the relay at work holds locked, so that one relay at a time works on a database."""
 
     taken = models.BigIntegerField(default=0)
+    attended_at = models.DateTimeField(null=True)
+    """When a hub last said that it hears "pending": while that is fresh, processes without a hub relay nothing themselves."""
 
     def __str__(self) -> str:
         return f"turn {self.taken}"

@@ -5,6 +5,7 @@ No counter, no lock, no network: the business transaction pays one INSERT. The f
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,8 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser, Group
 from django.core.exceptions import ValidationError
-from django.db import router, transaction
+from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.utils.functional import Promise
 
@@ -111,9 +113,31 @@ def event_alias() -> str:
 
 
 def _insert(event: Event, alias: str) -> None:
-    event.save(using=alias, force_insert=True)
+    connection = connections[alias]
+    if connection.vendor in ("postgresql", "sqlite"):
+        _insert_by_sql(event, connection)
+    else:
+        event.save(using=alias, force_insert=True)
     wide = event.wide
     transaction.on_commit(lambda: _say(alias, wide=wide), using=alias, robust=True)
+
+
+def _insert_by_sql(event: Event, connection: BaseDatabaseWrapper) -> None:
+    """The ORM's own statement, but not composed anew each time, which costs three times as much as running it."""
+    fields = [field for field in Event._meta.concrete_fields if not field.primary_key]
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(connection.vendor), values)
+        event.pk = cursor.fetchone()[0]
+    event._state.adding, event._state.db = False, connection.alias
+
+
+@cache
+def _statement(vendor: str) -> str:
+    quote = next(each for each in connections.all() if each.vendor == vendor).ops.quote_name
+    columns = [quote(str(field.column)) for field in Event._meta.concrete_fields if not field.primary_key]
+    values = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {quote(Event._meta.db_table)} ({', '.join(columns)}) VALUES ({values}) RETURNING {quote('id')}"
 
 
 def _say(alias: str, *, wide: bool) -> None:

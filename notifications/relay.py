@@ -17,8 +17,9 @@ from django.db import InterfaceError, InternalError, OperationalError, Programmi
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from notifications import turn
 from notifications.logs import is_due
-from notifications.models import Event, Inbox, Notification, RelayTurn, new_epoch
+from notifications.models import Event, Inbox, Notification, new_epoch
 from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
@@ -36,10 +37,6 @@ REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization fai
 RETRY_SECONDS: Final = 5  # doubled with every try
 NOT_ITS_FAULT: Final = (OperationalError, ProgrammingError, InterfaceError, InternalError)
 """The database is away, or its tables are not what this code expects (a deploy under way): no event is to blame."""
-POSTGRES_LIMITS: Final = (
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; "
-    "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'"
-)
 
 
 @dataclass
@@ -60,7 +57,7 @@ def after_commit(*, using: str, wide: bool, **_: Any) -> None:
         hub.relay_soon()
     elif hub is not None:
         relay(using)
-    elif wide or not _relay_as_guest(using):
+    elif wide or (ringer.reaches_others() and turn.is_attended(using)) or not _relay_as_guest(using):
         ring(WakeUp(pending=True))
 
 
@@ -89,9 +86,15 @@ def _relay_as_guest(alias: str) -> bool:
     return False
 
 
-def sweep() -> None:
-    """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`."""
-    relay(is_sweep=True)
+def sweep(*, is_hearing: bool = False) -> None:
+    """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`.
+
+    `is_hearing`: the caller would hear another process ring, so that one need not relay by itself.
+    """
+    alias = event_alias()
+    if is_hearing and not disturbs_writers(alias):
+        turn.attend(alias)
+    relay(alias, is_sweep=True)
 
 
 def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
@@ -99,7 +102,7 @@ def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Sli
     counted: list[int] = []
     if is_sweep:
         with transaction.atomic(using=alias):
-            if not _take_turn(alias):
+            if not turn.take(alias):
                 return Slice(is_mine=False)
             counted = _count_tries(alias, events, _most(wide=wide))
         events = events.filter(pk__in=counted)
@@ -178,7 +181,7 @@ def _repeated(alias: str, events: QuerySet[Event], most: int) -> Slice:
 def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
     done = Slice()
     with transaction.atomic(using=alias):
-        if not _take_turn(alias):
+        if not turn.take(alias):
             return Slice(is_mine=False)
         chosen = _fitting(list(events.order_by("pk")[:most]))
         for event, user_ids in _recipients(alias, chosen, done):
@@ -187,26 +190,6 @@ def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
         done.steps = _fan_out(alias, done)
         _record_progress(alias, done)
     return done
-
-
-def _take_turn(alias: str) -> bool:
-    """Lock the turn row until the transaction ends. False: another relay has it."""
-    connection = connections[alias]
-    turns = RelayTurn.objects.using(alias)
-    is_outermost = not connection.savepoint_ids  # else in a site's TestCase
-    if connection.vendor == "postgresql" and is_outermost:
-        with connection.cursor() as cursor:
-            cursor.execute(POSTGRES_LIMITS)
-    if connection.features.has_select_for_update_skip_locked:
-        if turns.filter(pk=1).select_for_update(skip_locked=True).exists():
-            return True
-        if turns.filter(pk=1).exists():
-            return False
-        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
-        return turns.filter(pk=1).select_for_update(skip_locked=True).exists()
-    if not turns.filter(pk=1).update(taken=F("taken") + 1):
-        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
-    return True
 
 
 def _due(alias: str, failed: Iterable[int]) -> QuerySet[Event]:

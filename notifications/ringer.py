@@ -38,6 +38,8 @@ SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
 WAITING: Final = 1000  # wake-ups behind a slow layer; beyond, the oldest are dropped: the gap that they leave is healed
 KEPT_SECONDS: Final = 30.0  # past which every hub has looked at its sessions by itself
+PENDING_SECONDS: Final = 0.05
+"""Between two rings of "pending", which say the same: what a busy writer commits meanwhile needs one, and is relayed together."""
 FLUSH_SECONDS: Final = 0.2
 _decoder = msgspec.json.Decoder(WakeUp)
 
@@ -114,15 +116,25 @@ class Ringer:
             return
         with self._lock:
             self._waiting.append(wake_up)
+            self._idle.clear()
             if self._sending_on is not None and not self._sending_on.is_closed():
                 return
             loop = self._sending_on = hub.loop if hub is not None else self._background_loop()
-            self._idle.clear()
         try:
             _soon(loop, self._start_sending, layer)
         except RuntimeError as error:  # the loop has just closed
             self._end_sending()
             self._log(error)
+
+    def reaches_others(self) -> bool:
+        """Whether other processes hear a ring, as far as this one knows."""
+        if time.monotonic() < self._closed_until:
+            return False
+        try:
+            layer = get_channel_layer(app_settings.CHANNEL_LAYER)
+        except Exception:  # noqa: BLE001 - ringing logs it
+            return False
+        return layer is not None and not isinstance(layer, InMemoryChannelLayer)
 
     def running_hub(self) -> Hub | None:
         hub = self.hub
@@ -147,6 +159,8 @@ class Ringer:
                         return
                 if time.monotonic() < self._closed_until or not await self._send(layer, batch):
                     await self._keep_ends(batch)
+                if any(wake_up.pending for wake_up in batch):
+                    await self._rest()
         except asyncio.CancelledError:
             self._end_sending()
             raise
@@ -171,6 +185,12 @@ class Ringer:
             self._log(error)
             return False
         return True
+
+    async def _rest(self) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._idle.set()
+        await asyncio.sleep(PENDING_SECONDS)
 
     async def _keep_ends(self, batch: Iterable[WakeUp]) -> None:
         """The watermark makes up for news; the end of a session is promised sooner, so it waits for the layer to be back."""

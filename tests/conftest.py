@@ -98,6 +98,14 @@ def database_url(django_db_setup: None) -> str:
     return f"postgres://{database['USER']}:{database['PASSWORD']}@{address}/{name}"
 
 
+@pytest.fixture(autouse=True)
+def nobody_attends() -> None:
+    """Which hubs are there to relay is remembered for seconds; the next test's database knows of none."""
+    from notifications.turn import forget  # the app's models wait for Django
+
+    forget()
+
+
 StartSite = Callable[..., AbstractContextManager[AsgiProcess]]
 
 

@@ -60,6 +60,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('taken', models.BigIntegerField(default=0)),
+                ('attended_at', models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(

@@ -57,3 +57,7 @@ class Clock:
 
     def monotonic(self) -> float:
         return 0.0 if self.loop is None else self.loop.time()
+
+    def sleep(self, seconds: float) -> None:
+        """What a job does on its thread takes no time here, so the relay has nothing to rest from."""
+        assert seconds == 0

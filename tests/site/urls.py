@@ -58,5 +58,6 @@ urlpatterns = [
     path("atell/<int:user_id>/<str:title>/", async_tell),
     path("transact/<str:fate>/<int:user_id>/<str:name>/", transact),
     path("statements/", counted),
+    path("", include("tests.site.shop")),
     path("notifications/", include("notifications.urls")),
 ]
