@@ -27,6 +27,7 @@ BUSIEST_SECOND = 0.5  # the share of all that may come back in it
 CROWD = 1000
 PAGE_SECONDS = 10.0  # the slowest page meanwhile: as long as people wait
 PROBE_SECONDS = 0.25
+FULL_SIZE = (pytest.mark.long, pytest.mark.alone)
 
 
 def tell_everybody(title: str) -> None:
@@ -89,7 +90,7 @@ async def pages_meanwhile(site: AsgiProcess, session: str) -> AsyncIterator[list
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("count", "way"),
-    [(60, "reset"), pytest.param(1500, "reset", marks=pytest.mark.long), pytest.param(1500, "killed", marks=pytest.mark.long)],
+    [(60, "reset"), pytest.param(1500, "reset", marks=FULL_SIZE), pytest.param(1500, "killed", marks=FULL_SIZE)],
 )
 async def test_a_crowd_that_is_cut_off_at_once_comes_back_cheaply(start_site, figures, count, way):
     people = await sync_to_async(users_with_sessions)(count)

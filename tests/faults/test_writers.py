@@ -163,6 +163,7 @@ async def test_six_commands_at_once_lose_nothing_and_keep_their_order(live_site,
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_a_site_that_serves_six_writers_keeps_most_of_its_pace(start_site, figures, chance):
     """Orders of signed-in customers, as fast as two server processes answer."""
