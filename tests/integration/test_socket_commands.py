@@ -68,7 +68,7 @@ async def test_a_broken_frame_is_answered_by_an_error(live_site, mina_session, f
         (b"\x00\xff\xfe", "binary"),
         (b'{"type": "heartbeat"}', "binary"),
         (json.dumps({"type": "heartbeat", "position": "x" * 5000}), "too_large"),
-        ("x" * 1_000_000, "too_large"),
+        ("x" * 60_000, "too_large"),
         (json.dumps({"type": "heartbeat", "position": "ü" * 3000}, ensure_ascii=False), "too_large"),
     ],
 )
@@ -79,6 +79,14 @@ async def test_other_wrong_frames_have_codes_of_their_own(live_site, mina_sessio
         await page.until(lambda page: page.kinds("error"))
         assert [error["code"] for error in page.kinds("error")] == [code]
         assert page.close_code is None
+
+
+async def test_a_megabyte_is_refused_or_ends_the_socket_that_is_still_sending_it(live_site, mina_session):
+    async with Page(live_site, mina_session) as page:
+        await page.until(lambda page: page.position)
+        await page.send_frame("x" * 1_000_000)
+        await page.until(lambda page: page.kinds("error") or page.close_code)
+        assert ([error["code"] for error in page.kinds("error")], page.close_code) in [(["too_large"], None), ([], 4429)]
 
 
 @pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
