@@ -22,6 +22,7 @@ from notifications.models import Notification
 from notifications.protocol import Presence, WakeUp
 from notifications.session import Identity
 from notifications.sockets import Socket
+from notifications.stream import WINDOW_STEPS
 from tests.site.people import tell
 from tests.site.wire import LocalPage
 
@@ -39,6 +40,7 @@ def broken() -> Any:
 async def hub(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> AsyncIterator[Hub]:
     """This loop's hub; its threads end with the test. No layer brings what a test drops, no watermark mends what it breaks."""
     settings.NOTIFICATIONS_CHANNEL_LAYER = "none"
+    settings.NOTIFICATIONS_WATERMARK_SECONDS = 60.0
     monkeypatch.setattr(hub_module, "UNSHARED_WATERMARK_SECONDS", 60)
     hub = Hub.running()
     yield hub
@@ -178,11 +180,29 @@ async def test_a_page_that_does_not_read_harms_nobody_and_loses_nothing(hub, min
     await quick.until(lambda page: len(page.items) == 100)
     assert len(slow.items) == 0
     assert slow.wire._down.qsize() == 0
+    await until(lambda: hub.delivery.behind == 0)  # nothing but the end of the send brings it back
     slow.wire.gate.set()
     await slow.until(lambda page: len(page.items) == 100)
     assert slow.arrived == [f"n{number}" for number in range(100)]
     for page in (slow, quick):
         await page.disconnect()
+
+
+async def test_an_acknowledgement_brings_at_once_what_a_shut_window_held_back(hub, mina, mina_session):
+    page = LocalPage(mina_session)
+    await page.connect()
+    await page.until(lambda page: page.position)
+    page.acks = False
+    await tell(mina, *(f"n{number}" for number in range(WINDOW_STEPS)))
+    await page.until(lambda page: len(page.items) == WINDOW_STEPS)
+    await tell(mina, "held")
+    await until(lambda: hub.sockets[str(mina.pk)].copy().pop().stream.is_behind)
+    await page.send(type="seen", upto=0, ref="r")
+    await page.answer("r")
+    assert "held" not in page.titles
+    await page.acknowledge()
+    await page.until(lambda page: page.titles[0] == "held", 5)
+    await page.disconnect()
 
 
 async def test_a_page_that_only_asks_and_never_reads_is_closed_as_too_slow(hub, mina_session, monkeypatch):
