@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from notifications import notify
+from notifications.inbox import mark
 from notifications.models import Event
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, RESET_ROWS
 from notifications.stream import WINDOW_BYTES, WINDOW_STEPS
@@ -174,6 +175,22 @@ async def test_300_missed_rows_come_in_parts_from_where_the_page_stood(live_site
     assert [frame["more"] for frame in deltas] == [True] * (len(deltas) - 1) + [False]
     assert len(deltas) > 1
     assert all(len(frame["items"]) <= DELTA_ROWS for frame in deltas)
+
+
+async def test_300_rows_that_one_step_touched_while_the_page_was_away_come_all(live_site, mina, mina_session):
+    """They share a stamp, and the window shuts between two of them."""
+    page = Page(live_site, mina_session)
+    await been_away(page, mina, 300)
+    await page.until(lambda page: len(page.items) == 301)
+    await page.disconnect()
+    await sync_to_async(mark)(mina.pk, "read", upto=301)
+    page.frames.clear()
+    await page.connect()
+    await page.until(lambda page: page.unread == 0 and page.kinds("delta") and not page.kinds("delta")[-1]["more"])
+    await page.disconnect()
+    assert page.kinds("reset") == []
+    assert len({item["stamp"] for frame in page.kinds("delta") for item in frame["items"]}) == 1  # the premise
+    assert [item["title"] for item in page.items.values() if not item["read"]] == []
 
 
 async def test_more_than_1000_missed_rows_come_as_a_fresh_page(live_site, mina, mina_session):
