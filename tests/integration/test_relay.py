@@ -512,6 +512,53 @@ def test_who_fails_to_get_the_turn_leaves_at_once(mina, held, other_session):
     assert numbers(mina) == []
 
 
+def in_the_midst(monkeypatch: pytest.MonkeyPatch, commit: Callable[[], Any], failures: list[BaseException]) -> None:
+    """Once, when the relay has chosen its events and holds the turn, another thread does that."""
+    fan_out, others = relay_module._fan_out, iter(range(1))
+
+    def meanwhile(*arguments: Any) -> Any:
+        for _ in others:
+            thread = in_thread(commit, failures)
+            thread.join(30)
+            assert not thread.is_alive()
+        return fan_out(*arguments)
+
+    monkeypatch.setattr(relay_module, "_fan_out", meanwhile)
+
+
+def test_who_lets_the_turn_go_takes_up_what_was_committed_meanwhile(mina, held, postgres_only, titles, monkeypatch):
+    """Whoever came for it has left: nobody else looks before the next sweep."""
+    failures: list[BaseException] = []
+
+    def commit_and_relay() -> None:
+        notify("plain", to=mina, title="meanwhile")
+        relay()
+        assert not Notification.objects.exists()  # the premise: it was not its turn
+
+    RelayTurn.objects.get_or_create(pk=1)
+    notify("plain", to=mina, title="first")
+    in_the_midst(monkeypatch, commit_and_relay, failures)
+    relay()
+    assert failures == []
+    assert titles(mina) == ["first", "meanwhile"]
+
+
+def test_a_request_that_does_not_get_the_turn_tells_the_hubs(mina, postgres_only, held, rung, monkeypatch):
+    """Who has the turn may be another request, which works for a moment and looks no more."""
+    failures: list[BaseException] = []
+
+    def commit_as_a_request_does() -> None:
+        notify("plain", to=mina, title="meanwhile")
+        relay_module.after_commit(using="default", wide=False)
+        assert rung == [WakeUp(pending=True)]
+
+    RelayTurn.objects.get_or_create(pk=1)
+    notify("plain", to=mina, title="first")
+    in_the_midst(monkeypatch, commit_as_a_request_does, failures)
+    relay()
+    assert failures == []
+
+
 def test_the_turn_row_that_somebody_removed_is_made_again(mina):
     RelayTurn.objects.all().delete()
     notify("plain", to=mina, title="t")
