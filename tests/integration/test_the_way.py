@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
 from websockets.asyncio.client import connect
 
 from notifications import notify
 from notifications.models import Notification
+from notifications.outbox import NARROW
 from tests.site.client import Page, new_session
 from tests.site.models import Order
 
@@ -76,6 +79,20 @@ async def test_two_pages_of_one_user_agree_on_every_state(live_site, mina):
         await one.until(
             lambda page: {frame.get("ref") for frame in page.frames if frame["type"] == "done"} == {"1", "3", "5", "6"}
         )
+
+
+async def test_what_a_command_tells_very_many_is_relayed_by_a_server_at_once(live_site, mina):
+    """Each after the other has come: by the servers' sweeps alone, one in three seconds at most, it would take three of them."""
+    crowd = await User.objects.abulk_create([User(username=f"user{number}") for number in range(NARROW)])
+    async with Page(live_site, await sync_to_async(new_session)(mina)) as page:
+        await page.until(lambda page: page.position)
+        started = time.monotonic()
+        for title in ("first", "second", "third"):
+            event = await sync_to_async(notify)("plain", to=[mina, *crowd], title=title)
+            assert event is not None
+            assert event.wide
+            await page.until(lambda page, title=title: page.titles[:1] == [title], AT_ONCE_SECONDS)
+        assert time.monotonic() - started < AT_ONCE_SECONDS
 
 
 async def test_every_calling_context_of_a_server_reaches_the_page(live_site, mina):
