@@ -4,15 +4,17 @@ PORT ?= 8000
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
+BENCH_VENV := .venv-bench
 DEMO_URL := http://127.0.0.1:$(PORT)/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format clean
+.PHONY: help demo test faults bench lint format clean
 
 help:
 	@echo "make demo [PORT=8000]   a small shop with a live inbox, on $(DEMO_URL)"
 	@echo "make test               every test there is, with a summary; the first run takes longer, it installs"
 	@echo "make faults             the ten guarantees under attack, at full size, with the figures reached: about 20 minutes"
+	@echo "make bench [BENCH=...]  the app beside plain Channels and others, measured: about six minutes; BENCH=--help lists options"
 	@echo "make lint               ruff, mypy and the import floors only"
 	@echo "make format             lay the code out as make lint wants it"
 	@echo "make clean              remove what the other targets have made"
@@ -31,6 +33,9 @@ test: $(VENV)/.tests-installed
 faults: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py faults_sqlite faults_postgres
 
+bench: $(BENCH_VENV)/.installed
+	@$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
+
 lint: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py lint types floors
 
@@ -38,7 +43,7 @@ format: $(VENV)/.tests-installed
 	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) artefacts build dist *.sqlite3 *.sqlite3-shm *.sqlite3-wal
+	rm -rf $(VENV) $(BENCH_VENV) benchmarks/results artefacts build dist *.sqlite3 *.sqlite3-shm *.sqlite3-wal
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .nox .coverage* htmlcov tests/js/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -55,3 +60,10 @@ $(VENV)/.tests-installed: requirements.txt | $(PYTHON)
 	@echo "==> Installing what the tests run on into $(VENV)"
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@ $(VENV)/.demo-installed
+
+$(BENCH_VENV)/.installed: requirements.txt requirements-bench.txt
+	@test -x $(BENCH_VENV)/bin/python || .ci/make-venv $(BENCH_VENV)
+	@echo "==> Installing what the benchmarks run on into $(BENCH_VENV)"
+	@sed '/^# --- tests ---/,$$d' requirements.txt > $(BENCH_VENV)/site-requirements.txt
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(BENCH_VENV)/site-requirements.txt -r requirements-bench.txt
+	@touch $@

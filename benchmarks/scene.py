@@ -1,0 +1,181 @@
+"""A subject in action: its server on one core; its client, its sender, Redis and PostgreSQL on the others.
+
+with Stage(people=1000) as stage, stage.scene(subject) as scene:
+    scene.open(1000), scene.push("broadcast", 1)
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+from benchmarks.machine import OTHER_CORES, SERVER_CORES, cpu_seconds, pinned_to, tree_seconds
+from benchmarks.processes import ROOT, Helper
+from benchmarks.subjects import Subject
+from tests.servers import AsgiProcess, PostgresServer, daphne_process, postgres_server, redis_server, uvicorn_process
+
+__all__ = ["Scene", "Stage"]
+
+APPLICATIONS: Final = {"channels": "channels_app", "socketio": "socketio_app", "eventstream": "http_app", "live": "live_app"}
+SETTLED: Final = 0.03  # of a core: what a server that has nothing to do may take
+SETTLE_SECONDS: Final = 20.0
+HANDSHAKES_AT_ONCE: Final = 50
+OPEN_SECONDS: Final = 30.0
+
+
+class Scene:
+    """One subject's processes, and what can be asked of them."""
+
+    def __init__(self, subject: Subject, server: AsgiProcess, client: Helper, sender: Helper, people: list[list[Any]]) -> None:
+        self.subject = subject
+        self.server = server
+        self.client = client
+        self.sender = sender
+        self.people = people
+        """User id and session key of everybody in the database."""
+        self.opened = 0
+        self.number = 1_000_000
+        """Of the last notification sent."""
+        self.others: dict[str, int] = {}
+        """Further processes that work for this subject alone, by name: their ids."""
+
+    @property
+    def users(self) -> list[int]:
+        """Whose pages are open."""
+        return [user for user, _ in self.people[: self.opened]]
+
+    def open(self, count: int, *, at_once: int = HANDSHAKES_AT_ONCE, within: float = OPEN_SECONDS) -> dict[str, Any]:
+        """Further pages, up to `count` in all."""
+        people = self.people[self.opened : count]
+        told = {"way": self.subject.way, "url": self.server.url, "people": people, "at_once": at_once, "within": within}
+        answer: dict[str, Any] = self.client.ask("open", **told)
+        self.opened = count
+        return answer
+
+    def perform(self, do: str, **told: Any) -> Any:
+        """By the sender, a process of its own; within the server where the layer reaches no other process."""
+        return self.within(do, **told) if self.subject.is_alone else self.sender.ask(do, **told)
+
+    def within(self, do: str, **told: Any) -> Any:
+        """In the server process, by a request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
+        try:
+            connection.request("POST", "/do/", json.dumps({"do": do, **told}), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"{self.subject.name} answered {answer.status}: {self.server.log[-2000:]}")
+        return json.loads(body)["answer"]
+
+    def next_numbers(self, count: int) -> int:
+        """The first of that many numbers that nobody has had."""
+        first = self.number + 1
+        self.number += count
+        return first
+
+    def cpu(self) -> float:
+        return cpu_seconds(self.server.pid)
+
+    def settle(self) -> bool:
+        """Wait until the server has nothing to do. False: it did not get there."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            before, started = self.cpu(), time.monotonic()
+            time.sleep(0.25)
+            if (self.cpu() - before) / (time.monotonic() - started) < SETTLED:
+                return True
+        return False
+
+
+class Stage:
+    """What all scenes share: databases with people in them, made once and copied."""
+
+    def __init__(self, people: int) -> None:
+        self._count = people
+        self._stack = ExitStack()
+        self._prepared: dict[str, tuple[str, list[list[Any]]]] = {}
+        self._copies = 0
+
+    def __enter__(self) -> Self:
+        self.directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        self.postgres: PostgresServer | None = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @contextlib.contextmanager
+    def scene(self, subject: Subject, **more: str) -> Iterator[Scene]:
+        """The subject's processes, until the block ends. `more`: further environment."""
+        with ExitStack() as stack:
+            url, people = self._database(subject.database)
+            env = {"SUBJECT": subject.name, "DATABASE_URL": url, **more}
+            others = {}
+            with pinned_to(OTHER_CORES):
+                if not subject.is_alone:
+                    redis = stack.enter_context(redis_server())
+                    env["REDIS_URL"], others["redis"] = redis.url, redis.pid
+                client = stack.enter_context(Helper("benchmarks.client", env={}))
+                sender = stack.enter_context(Helper("benchmarks.sender", env=env))
+            start = daphne_process if subject.server == "daphne" else uvicorn_process
+            options = ("--verbosity", "0") if subject.server == "daphne" else ("--log-level", "warning", "--no-access-log")
+            application = f"benchmarks.site.{APPLICATIONS[subject.way]}:application"
+            with pinned_to(SERVER_CORES):
+                serving = start(env, application=application, settings="benchmarks.site.settings", options=options)
+                server = stack.enter_context(serving)
+            scene = Scene(subject, server, client, sender, people)
+            scene.others = others
+            yield scene
+
+    def _database(self, kind: str) -> tuple[str, list[list[Any]]]:
+        """A fresh copy of the prepared database, and who is in it."""
+        if kind not in self._prepared:
+            self._prepared[kind] = self._prepare(kind)
+        source, people = self._prepared[kind]
+        self._copies += 1
+        if kind == "sqlite":
+            copy = self.directory / f"copy{self._copies}.sqlite3"
+            shutil.copyfile(source, copy)
+            return f"sqlite:///{copy}", people
+        name = f"copy{self._copies}"
+        self._statement(f"CREATE DATABASE {name} TEMPLATE prepared")
+        return self._postgres_url(name), people
+
+    def _prepare(self, kind: str) -> tuple[str, list[list[Any]]]:
+        if kind == "postgres":
+            with pinned_to(OTHER_CORES):
+                self.postgres = self._stack.enter_context(postgres_server())
+            self._statement("CREATE DATABASE prepared")
+            source = url = self._postgres_url("prepared")
+        else:
+            source = str(self.directory / "prepared.sqlite3")
+            url = f"sqlite:///{source}"
+        env = {"SUBJECT": f"live-daphne-memory-{kind}", "DATABASE_URL": url, "PEOPLE": str(self._count)}
+        command = [sys.executable, "-m", "benchmarks.prepare"]
+        words = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=True, stdout=subprocess.PIPE, text=True)
+        return source, json.loads(words.stdout)
+
+    def _postgres_url(self, name: str) -> str:
+        if self.postgres is None:
+            raise RuntimeError("PostgreSQL does not run")
+        return self.postgres.url.rpartition("/")[0] + f"/{name}"
+
+    def _statement(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self._postgres_url("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def database_seconds(self) -> float:
+        return tree_seconds(self.postgres.pid) if self.postgres is not None else 0.0

@@ -1,0 +1,70 @@
+"""Who is measured: a way of telling pages, on a server, a channel layer and a database."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+__all__ = ["DATABASES", "LAYERS", "REFERENCE", "SERVERS", "WAYS", "Subject", "by_name", "chosen", "usual"]
+
+WAYS: Final = {
+    "channels": "plain Channels",
+    "socketio": "python-socketio",
+    "eventstream": "django-eventstream",
+    "live": "django-live-notifications",
+}
+SERVERS: Final = ("daphne", "uvicorn")
+LAYERS: Final = ("memory", "core", "pubsub")
+DATABASES: Final = ("sqlite", "postgres")
+
+
+@dataclass(frozen=True, order=True)
+class Subject:
+    way: str
+    server: str = "daphne"
+    layer: str = "pubsub"
+    """Of python-socketio and django-eventstream it says no more than whether their own Redis manager is in use."""
+    database: str = "sqlite"
+
+    @property
+    def name(self) -> str:
+        return f"{self.way}-{self.server}-{self.layer}-{self.database}"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        layer = {"memory": "in-memory", "core": "core", "pubsub": "pub/sub"}[self.layer]
+        layer = layer if self.way in {"channels", "live"} else "Redis"
+        return f"{WAYS[self.way]}, {self.server}, {layer}, {'PostgreSQL' if self.database == 'postgres' else 'SQLite'}"
+
+    @property
+    def is_alone(self) -> bool:
+        """Its layer reaches no other process, so that all work is triggered within the server."""
+        return self.layer == "memory"
+
+
+REFERENCE: Final = Subject("channels")
+"""Plain Channels on its best layer: what every ratio is held against."""
+
+
+def by_name(name: str) -> Subject:
+    return Subject(*name.split("-"))
+
+
+def usual() -> list[Subject]:
+    """What `make bench` compares if nothing else is asked for."""
+    mine = [Subject("live", server, "pubsub", database) for database in DATABASES for server in SERVERS]
+    others = [Subject("channels", "uvicorn"), Subject("socketio", "uvicorn"), Subject("eventstream", "uvicorn")]
+    return [REFERENCE, *others, *mine]
+
+
+def chosen(
+    *, ways: Collection[str], servers: Collection[str], layers: Collection[str], databases: Collection[str]
+) -> list[Subject]:
+    """Every combination that makes sense: libraries with a Redis of their own know no layers and store nothing here."""
+    found = [REFERENCE]
+    for way, server, layer, database in product(ways, servers, layers, databases):
+        is_other = way in {"socketio", "eventstream"}
+        if not (is_other and (layer != "pubsub" or database != "sqlite")):
+            found.append(Subject(way, server, layer, database))
+    return list(dict.fromkeys(found))
