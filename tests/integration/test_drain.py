@@ -57,6 +57,7 @@ async def test_uvicorn_closes_with_its_own_code_and_ends(start_site, mina, mina_
             assert "Traceback" not in site.log
 
 
+@whatever_the_database
 async def test_a_page_that_comes_back_to_the_next_server_has_missed_nothing(start_site, mina, mina_session):
     with start_site() as site:
         page = Page(site, mina_session)

@@ -25,6 +25,7 @@ async def tell_at(site: Any, user: Any, title: str) -> None:
 
 
 @pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+@whatever_the_database
 async def test_the_core_layer_brings_news_from_this_process_and_others_at_once(request, mina, mina_session, server):
     site = request.getfixturevalue(server)
     async with Page(site, mina_session) as page:
@@ -94,6 +95,7 @@ async def test_in_memory_the_own_process_is_heard_at_once_and_others_by_the_wate
         assert "Traceback" not in site.log
 
 
+@whatever_the_database
 async def test_without_any_layer_the_watermark_does_it_all(start_site, mina, mina_session):
     chosen = {"SITE_SETTINGS": '{"CHANNEL_LAYERS": {}}'}
     with start_site(chosen, settings="tests.site.varied") as site:
@@ -106,6 +108,7 @@ async def test_without_any_layer_the_watermark_does_it_all(start_site, mina, min
         assert "Traceback" not in site.log
 
 
+@whatever_the_database
 async def test_what_is_not_sealed_by_the_site_is_ignored_and_ends_no_socket(live_site, mina, mina_session):
     """Somebody else writes to the site's Redis: a foreign program, or a later version of this one."""
     from django.conf import settings
@@ -140,6 +143,7 @@ async def test_no_group_is_named_by_outside_text():
         assert name.replace(".", "").replace("-", "").replace("_", "").isalnum()
 
 
+@whatever_the_database
 async def test_a_missing_ring_is_made_up_for_by_the_watermark(watchful_site, mina, mina_session, monkeypatch):
     async with Page(watchful_site, mina_session) as page:
         await page.until(lambda page: page.position)

@@ -14,6 +14,7 @@ from notifications.protocol import DELTA_BYTES, DELTA_ROWS, RESET_ROWS
 from notifications.stream import WINDOW_BYTES, WINDOW_STEPS
 from tests.site.client import Page
 from tests.site.people import eventually, tell
+from tests.site.sockets import whatever_the_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,6 +42,7 @@ async def settled(page: Page, ref: str) -> None:
     await page.answer(ref)
 
 
+@whatever_the_database
 async def test_a_users_twenty_first_socket_is_told_to_come_later(live_site, mina, teo, mina_session, teo_session):
     pages = [Page(live_site, mina_session) for _ in range(20)]
     await asyncio.gather(*(page.connect() for page in pages))
@@ -68,6 +70,7 @@ async def test_a_users_twenty_first_socket_is_told_to_come_later(live_site, mina
 
 
 @pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+@whatever_the_database
 async def test_a_flood_of_commands_closes_the_socket_and_harms_no_other(request, mina, teo, mina_session, teo_session, server):
     site = request.getfixturevalue(server)
     async with Page(site, mina_session) as page, Page(site, teo_session) as other:
@@ -86,6 +89,7 @@ async def test_a_flood_of_commands_closes_the_socket_and_harms_no_other(request,
     assert "Traceback" not in site.log
 
 
+@whatever_the_database
 async def test_honest_acknowledgements_are_no_commands(live_site, mina, mina_session):
     """A page that acknowledges a burst frame by frame stays within its rate."""
     async with Page(live_site, mina_session) as page:
@@ -97,6 +101,7 @@ async def test_honest_acknowledgements_are_no_commands(live_site, mina, mina_ses
         assert page.arrived == names(0, 80)
 
 
+@whatever_the_database
 async def test_a_page_that_acknowledges_nothing_gets_a_window_and_after_its_return_all(live_site, mina, mina_session):
     count = 400
     async with Page(live_site, mina_session) as page:
@@ -116,6 +121,7 @@ async def test_a_page_that_acknowledges_nothing_gets_a_window_and_after_its_retu
         assert page.unread == count + 1
 
 
+@whatever_the_database
 async def test_the_window_counts_bytes_as_well(live_site, mina, mina_session):
     body = "x" * 7000
 
@@ -137,6 +143,7 @@ async def test_the_window_counts_bytes_as_well(live_site, mina, mina_session):
         assert page.arrived == names(0, count)
 
 
+@whatever_the_database
 async def test_an_invented_acknowledgement_opens_nothing(live_site, mina, mina_session):
     async with Page(live_site, mina_session) as page:
         await page.until(lambda page: page.position)
@@ -228,6 +235,7 @@ async def test_what_changes_during_a_long_catch_up_is_right_at_its_end(live_site
         assert shown(page) == shown(twin)
 
 
+@whatever_the_database
 async def test_a_burst_of_2000_from_another_process_is_shown_whole_and_in_order(live_site, mina, teo, mina_session, teo_session):
     """The core layer holds 100 messages a process; this test's process is the other one."""
     async with Page(live_site, mina_session) as page, Page(live_site, teo_session) as other:

@@ -8,6 +8,7 @@ from websockets.exceptions import InvalidStatus
 
 from notifications.session import is_own_origin
 from tests.site.client import Page
+from tests.site.sockets import whatever_the_database
 
 OWN = "http://shop.example:8000"
 
@@ -187,6 +188,7 @@ async def answer(site: Any, session: str, **options: Any) -> int:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+@whatever_the_database
 async def test_a_server_answers_foreign_pages_with_403(request, mina_session, server):
     site = request.getfixturevalue(server)
     host = f"127.0.0.1:{site.port}"
@@ -200,6 +202,7 @@ async def test_a_server_answers_foreign_pages_with_403(request, mina_session, se
 
 
 @pytest.mark.django_db(transaction=True)
+@whatever_the_database
 async def test_a_server_trusts_what_its_settings_trust(start_site, mina_session):
     chosen = {
         "CSRF_TRUSTED_ORIGINS": ["https://*.friends.example"],

@@ -11,6 +11,7 @@ from notifications import Text, notify
 from notifications.models import Notification
 from tests.site.client import Page
 from tests.site.people import tell
+from tests.site.sockets import whatever_the_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,6 +49,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("frame", BROKEN.values(), ids=BROKEN)
+@whatever_the_database
 async def test_a_broken_frame_is_answered_by_an_error(live_site, mina_session, frame):
     async with Page(live_site, mina_session) as page:
         await page.until(lambda page: page.position)
@@ -72,6 +74,7 @@ async def test_a_broken_frame_is_answered_by_an_error(live_site, mina_session, f
         (json.dumps({"type": "heartbeat", "position": "ü" * 3000}, ensure_ascii=False), "too_large"),
     ],
 )
+@whatever_the_database
 async def test_other_wrong_frames_have_codes_of_their_own(live_site, mina_session, frame, code):
     async with Page(live_site, mina_session) as page:
         await page.until(lambda page: page.position)
@@ -81,6 +84,7 @@ async def test_other_wrong_frames_have_codes_of_their_own(live_site, mina_sessio
         assert page.close_code is None
 
 
+@whatever_the_database
 async def test_a_megabyte_is_refused_or_ends_the_socket_that_is_still_sending_it(live_site, mina_session):
     async with Page(live_site, mina_session) as page:
         await page.until(lambda page: page.position)
@@ -90,6 +94,7 @@ async def test_a_megabyte_is_refused_or_ends_the_socket_that_is_still_sending_it
 
 
 @pytest.mark.parametrize("server", ["live_site", "uvicorn_site"])
+@whatever_the_database
 async def test_the_third_bad_command_closes_the_socket_and_no_other(request, mina, teo, mina_session, teo_session, server):
     site = request.getfixturevalue(server)
     async with Page(site, mina_session) as page, Page(site, mina_session) as twin, Page(site, teo_session) as other:
