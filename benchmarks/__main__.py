@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import plan, report
-from benchmarks.machine import described
+from benchmarks.machine import OTHER_CORES, described
 from benchmarks.plan import WORKS, Size
 from benchmarks.results import Results
 from benchmarks.scene import Stage
@@ -34,6 +35,7 @@ def main() -> int:
         )
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`: the servers are processes of ours
+    os.sched_setaffinity(0, OTHER_CORES)  # this process asks and waits, and shall not do so on the server's core
     machine, results, started = described(), Results(), time.monotonic()
     print(report.machine_line(machine))
     with Stage(people=size.people) as stage:

@@ -82,16 +82,20 @@ class Client:
         self.enough.clear()
         return {"open": len(self.open_pages)}
 
-    async def until(self, count: int, within: float) -> dict[str, Any]:
-        """Wait for that many deliveries, each page and number once."""
+    async def until(self, count: int, within: float, quiet: float = 0.0) -> dict[str, Any]:
+        """Wait for that many deliveries, each page and number once. `quiet`: give up when nothing has come for so long."""
         self.wanted = count
-        if len(self.seen) < count:
-            self.enough.clear()
+        self.enough.clear()
+        started = last = time.monotonic()
+        while len(self.seen) < count and time.monotonic() - started < within:
             try:
-                async with asyncio.timeout(within):
+                async with asyncio.timeout(quiet or within):
                     await self.enough.wait()
             except TimeoutError:
-                pass
+                newest = self.arrivals[-1][1] if self.arrivals else 0.0
+                if quiet and newest <= last:
+                    break
+                last = newest
         return {"got": len(self.seen), "last": self.arrivals[-1][1] if self.arrivals else 0.0}
 
     async def result(self) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from benchmarks.results import Results
 from benchmarks.scene import Scene, Stage
-from benchmarks.subjects import Subject
-from benchmarks.works import push
+from benchmarks.subjects import REFERENCE, Subject
+from benchmarks.works import push, rows, writer
 
 __all__ = ["WORKS", "Size", "run"]
 
@@ -23,14 +23,17 @@ class Size:
     sockets: int = 1000
     rounds: int = 5
     idle: int = 3000
+    wide: int = 300
+    burst: int = 10_000
+    growth: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
 
     @classmethod
     def quick(cls) -> "Size":
-        return cls(sockets=100, rounds=1, idle=150)
+        return cls(sockets=100, rounds=1, idle=150, wide=100, burst=500, growth=(25, 50, 100))
 
     @property
     def people(self) -> int:
-        return max(self.sockets, self.idle + 50)
+        return max(self.sockets, self.idle + 50, *self.growth)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,10 +76,65 @@ def _push_round(scene: Scene, works: Collection[str], results: Results) -> None:
 
 def _memory(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
     for subject in subjects:
-        if subject.database == "sqlite":  # an idle socket has nothing to do with it
+        if subject.database == "sqlite" and subject.way in {"channels", "live"}:  # an idle socket knows no database
             _say(f"{size.idle} idle pages: {subject.title}")
             with stage.scene(subject) as scene:
                 push.idle_memory(scene, results, size.idle)
+
+
+def _rows(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
+    """Plain Channels as the reference, and the app on all that was chosen."""
+    with ExitStack() as stack:
+        chosen = [subject for subject in subjects if subject == REFERENCE or subject.way == "live"]
+        scenes = [stack.enter_context(stage.scene(subject)) for subject in chosen]
+        for number in range(1, size.rounds + 1 if "save" in works else 1):
+            for scene in scenes:
+                _say(f"round {number}: save: {scene.subject.title}")
+                writer.save(scene, results)
+        for scene in scenes:
+            scene.open(size.sockets)
+            scene.perform("tell", users=scene.users[: size.wide], number=scene.next_numbers(1))  # imports, connections
+            scene.settle()
+        for number in range(1, size.rounds + 1):
+            for scene in scenes:
+                _say(f"round {number}: rows: {scene.subject.title}")
+                _rows_round(scene, works, size, results)
+        for scene in scenes:
+            if "resume" in works and scene.subject.way == "live":
+                _say(f"resume: {scene.subject.title}")
+                rows.resume(scene, results)
+
+
+def _rows_round(scene: Scene, works: Collection[str], size: Size, results: Results) -> None:
+    if "wide" in works:
+        rows.wide(scene, results, size.wide)
+    if "latency" in works:
+        rows.latency(scene, results)
+    if "trigger" in works:
+        writer.trigger(scene, results)
+
+
+def _burst(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
+    """On both layers of channels_redis, which lose in different ways."""
+    chosen = [subject for subject in subjects if subject == REFERENCE or (subject.way == "live" and subject.server == "daphne")]
+    for subject in dict.fromkeys(replace(each, layer=layer) for each in chosen for layer in ("core", "pubsub")):
+        _say(f"burst: {subject.title}")
+        with stage.scene(subject) as scene:
+            scene.open(1)
+            rows.burst(scene, results, size.burst)
+
+
+def _growth(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
+    """Plain Channels in memory as well, where every send walks all channels."""
+    chosen = [REFERENCE, replace(REFERENCE, layer="memory")]
+    chosen += [subject for subject in subjects if subject.way == "live" and subject.database == "sqlite"]
+    for subject in dict.fromkeys(chosen):
+        with stage.scene(subject, **PUSH_ALONE) as scene:
+            for count in size.growth:
+                _say(f"growth: {count} pages: {subject.title}")
+                scene.open(count)
+                push.warm_up(scene)
+                push.grown(scene, results)
 
 
 def _say(text: str) -> None:
@@ -89,6 +147,13 @@ WORKS: Final[dict[str, Callable[[Stage, Sequence[Subject], Collection[str], Size
     "personal": _pushes,
     "unacknowledged": _pushes,
     "rush": _pushes,
+    "save": _rows,
+    "wide": _rows,
+    "latency": _rows,
+    "trigger": _rows,
+    "resume": _rows,
+    "burst": _burst,
     "memory": _memory,
+    "growth": _growth,
 }
 """Each with the group that it is measured in."""

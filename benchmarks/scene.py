@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from benchmarks.machine import OTHER_CORES, SERVER_CORES, cpu_seconds, pinned_to, tree_seconds
 from benchmarks.processes import ROOT, Helper
 from benchmarks.subjects import Subject
-from tests.servers import AsgiProcess, PostgresServer, daphne_process, postgres_server, redis_server, uvicorn_process
+from tests.servers import AsgiProcess, PostgresServer, daphne_process, redis_server, uvicorn_process
 
 __all__ = ["Scene", "Stage"]
 
@@ -35,18 +35,21 @@ OPEN_SECONDS: Final = 30.0
 class Scene:
     """One subject's processes, and what can be asked of them."""
 
-    def __init__(self, subject: Subject, server: AsgiProcess, client: Helper, sender: Helper, people: list[list[Any]]) -> None:
+    def __init__(
+        self, subject: Subject, server: AsgiProcess, client: Helper, sender: Helper, people: list[list[Any]], stage: "Stage"
+    ) -> None:
         self.subject = subject
         self.server = server
         self.client = client
         self.sender = sender
+        self.stage = stage
         self.people = people
         """User id and session key of everybody in the database."""
+        self.line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        """One connection for the requests of a work; it opens itself again."""
         self.opened = 0
         self.number = 1_000_000
         """Of the last notification sent."""
-        self.others: dict[str, int] = {}
-        """Further processes that work for this subject alone, by name: their ids."""
 
     @property
     def users(self) -> list[int]:
@@ -67,13 +70,9 @@ class Scene:
 
     def within(self, do: str, **told: Any) -> Any:
         """In the server process, by a request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
-        try:
-            connection.request("POST", "/do/", json.dumps({"do": do, **told}), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
+        self.line.request("POST", "/do/", json.dumps({"do": do, **told}), {"Content-Type": "application/json"})
+        answer = self.line.getresponse()
+        body = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{self.subject.name} answered {answer.status}: {self.server.log[-2000:]}")
         return json.loads(body)["answer"]
@@ -89,6 +88,7 @@ class Scene:
 
     def settle(self) -> bool:
         """Wait until the server has nothing to do. False: it did not get there."""
+        self.line.close()  # servers close one that has been silent for seconds, which the next request would run into
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             before, started = self.cpu(), time.monotonic()
@@ -121,11 +121,9 @@ class Stage:
         with ExitStack() as stack:
             url, people = self._database(subject.database)
             env = {"SUBJECT": subject.name, "DATABASE_URL": url, **more}
-            others = {}
             with pinned_to(OTHER_CORES):
                 if not subject.is_alone:
-                    redis = stack.enter_context(redis_server())
-                    env["REDIS_URL"], others["redis"] = redis.url, redis.pid
+                    env["REDIS_URL"] = stack.enter_context(redis_server()).url
                 client = stack.enter_context(Helper("benchmarks.client", env={}))
                 sender = stack.enter_context(Helper("benchmarks.sender", env=env))
             start = daphne_process if subject.server == "daphne" else uvicorn_process
@@ -134,9 +132,7 @@ class Stage:
             with pinned_to(SERVER_CORES):
                 serving = start(env, application=application, settings="benchmarks.site.settings", options=options)
                 server = stack.enter_context(serving)
-            scene = Scene(subject, server, client, sender, people)
-            scene.others = others
-            yield scene
+            yield Scene(subject, server, client, sender, people, self)
 
     def _database(self, kind: str) -> tuple[str, list[list[Any]]]:
         """A fresh copy of the prepared database, and who is in it."""
@@ -155,7 +151,7 @@ class Stage:
     def _prepare(self, kind: str) -> tuple[str, list[list[Any]]]:
         if kind == "postgres":
             with pinned_to(OTHER_CORES):
-                self.postgres = self._stack.enter_context(postgres_server())
+                self.postgres = self._stack.enter_context(_durable_postgres())
             self._statement("CREATE DATABASE prepared")
             source = url = self._postgres_url("prepared")
         else:
@@ -179,3 +175,23 @@ class Stage:
 
     def database_seconds(self) -> float:
         return tree_seconds(self.postgres.pid) if self.postgres is not None else 0.0
+
+
+class DurablePostgres(PostgresServer):
+    """As a site runs it: a commit is on the disk before it returns."""
+
+    def command(self) -> list[str | Path]:
+        words = super().command()
+        for setting in ("fsync=off", "synchronous_commit=off", "full_page_writes=off"):
+            at = words.index(setting)
+            del words[at - 1 : at + 1]
+        return words
+
+
+@contextlib.contextmanager
+def _durable_postgres() -> Iterator[PostgresServer]:
+    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
+        server = DurablePostgres(directory=Path(directory))
+        server.make_cluster()
+        with server:
+            yield server

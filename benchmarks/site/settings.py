@@ -40,8 +40,6 @@ if SUBJECT.database == "sqlite":  # as docs/deploy.md advises
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
-else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60  # a new connection a request would hide what is measured
 
 hosts = [{"address": REDIS_URL, "socket_timeout": 15}]  # redis-py's default of 5 s ends idle receivers of the core layer
 BACKENDS = {

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.db import connection, transaction
 
 from benchmarks.site.content import BODY, content
+from benchmarks.site.models import Entry, PlainOrder, WatchedOrder
 
 __all__ = ["perform"]
 
@@ -151,6 +153,89 @@ def push(how: str, users: Sequence[int], number: int) -> dict[str, float]:
     return {"at": started, "took": time.monotonic() - started}
 
 
+def tell(users: Sequence[int], number: int) -> dict[str, float]:
+    """As a site's own code tells these users: what it takes the caller, and how much of it is CPU."""
+    return {"at": time.monotonic(), **_timed(lambda: way().tell(users, number))}
+
+
+def trigger(users: Sequence[int], number: int) -> dict[str, Any]:
+    """The same beside one equal plain INSERT by the ORM, and the statements it took."""
+    statements: list[str] = []
+
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, params, many, context)
+
+    audience = {"users": list(users), "groups": []}
+    insert = _timed(lambda: Entry._default_manager.create(kind="bench.news", content=content(number), audience=audience))
+    with connection.execute_wrapper(count):
+        told = tell(users, number)
+    return {**told, "insert": insert, "statements": len(statements)}
+
+
+def save(which: str, number: int) -> dict[str, float]:
+    """Save an order in autocommit: nobody looks (`plain`), a rule does (`watched`), or its page is told by hand (`told`)."""
+    model: Any = WatchedOrder if which == "watched" else PlainOrder
+    order = model._default_manager.get(pk=1)
+    order.state = number
+
+    def change() -> None:
+        order.save()
+        if which == "told":
+            way().tell([order.customer_id], number)
+
+    return _timed(change)
+
+
+def commit(user: int, number: int) -> dict[str, float]:
+    """Save and tell one user in a transaction: when it was committed, and how long the commit alone took."""
+    at: list[float] = []
+    with transaction.atomic():
+        PlainOrder._default_manager.filter(pk=1).update(state=number)
+        transaction.on_commit(lambda: at.append(time.monotonic()))
+        if settings.SUBJECT.way == "live":
+            way().tell([user], number)
+        else:  # what has no outbox can only be told afterwards
+            transaction.on_commit(lambda: way().tell([user], number))
+        before = time.monotonic()
+    return {"at": at[0], "commit": at[0] - before}
+
+
+def burst(user: int, number: int, count: int) -> dict[str, float]:
+    """That many notifications to one user, as fast as they can be made: a hundred a transaction, or all in one hop to a loop."""
+    started = time.monotonic()
+    if settings.SUBJECT.way != "live":
+        way().personal([user] * count, number)
+        return {"took": time.monotonic() - started}
+    for first in range(number, number + count, 100):
+        with transaction.atomic():
+            for each in range(first, min(first + 100, number + count)):
+                way().tell([user], each)
+    return {"took": time.monotonic() - started}
+
+
+def positions(users: Sequence[int]) -> list[str]:
+    """Where the inboxes of these users stand."""
+    from notifications.models import Inbox
+
+    found = Inbox.objects.in_bulk(list(users))
+    return [str(found[user].position) for user in users]
+
+
+def statements() -> dict[str, int]:
+    """What this process has sent to its database, the app's own threads apart from the site's."""
+    from tests.site.counting import statements
+
+    return dict(statements)
+
+
+def _timed(call: Callable[[], object]) -> dict[str, float]:
+    """Wall clock and CPU time of the calling thread, in seconds."""
+    wall, cpu = time.perf_counter(), time.thread_time()
+    call()
+    return {"wall": time.perf_counter() - wall, "cpu": time.thread_time() - cpu}
+
+
 ORDERS: dict[str, Callable[..., Any]] = {
-    "push": push,
+    each.__name__: each for each in (push, tell, trigger, save, commit, burst, positions, statements)
 }

@@ -9,7 +9,7 @@ from benchmarks.machine import cpu_seconds, memory_bytes
 from benchmarks.results import Results
 from benchmarks.scene import Scene
 
-__all__ = ["broadcast", "handshake", "idle_memory", "personal", "rush", "unacknowledged", "warm_up"]
+__all__ = ["broadcast", "grown", "handshake", "idle_memory", "personal", "rush", "unacknowledged", "warm_up"]
 
 EVENTS: Final = 5  # broadcasts a round, each after the last page has the one before
 WITHIN: Final = 20.0
@@ -74,6 +74,11 @@ def idle_memory(scene: Scene, results: Results, count: int) -> None:
     scene.settle()
     grown = memory_bytes(scene.server.pid) - before
     results.add("memory", scene.subject.name, socket_kb=grown / 1024 / max(1, answer["opened"]), open_count=answer["opened"])
+
+
+def grown(scene: Scene, results: Results) -> None:
+    """A broadcast to as many pages as there are by now."""
+    _measured(f"growth {scene.opened}", scene, results, 2)
 
 
 def _measured(work: str, scene: Scene, results: Results, times: int) -> None:
