@@ -34,7 +34,7 @@ faults: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py faults_sqlite faults_postgres
 
 bench: $(BENCH_VENV)/.installed
-	@$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
+	@$(BENCH_VENV)/bin/python -m benchmarks $(or $(BENCH),--page)
 
 lint: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py lint types floors

@@ -1,4 +1,4 @@
-"""Chooses subjects and works, runs them in interleaved rounds, prints, and writes the JSON."""
+"""Chooses subjects and works, has them measured in interleaved rounds, prints, writes the JSON and, if asked, the page."""
 
 import argparse
 import json
@@ -6,47 +6,68 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from benchmarks import plan, report
+from benchmarks import charts, plan, report
 from benchmarks.machine import OTHER_CORES, described
 from benchmarks.plan import WORKS, Size
 from benchmarks.results import Results
 from benchmarks.scene import Stage
-from benchmarks.subjects import DATABASES, LAYERS, SERVERS, WAYS, chosen, usual
+from benchmarks.subjects import DATABASES, LAYERS, SERVERS, WAYS, Subject, chosen, usual
 
 HERE: Final = Path(__file__).resolve().parent
 LATEST: Final = HERE / "results" / "latest.json"
+PAGE: Final = HERE.parent / "docs" / "performance.md"
+CHARTS: Final = HERE.parent / "docs" / "images" / "performance"
 
 
 def main() -> int:
     options = _options()
+    told = json.loads(options.show.read_text()) if options.show else _measured(options)
+    print("\n".join([*report.machine_lines(told["machine"]), *report.lines(Results.from_json(told))]))
+    print(f"\n{told['seconds']} s")
+    if options.page:
+        _write_page(told)
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> dict[str, Any]:
     size = Size.quick() if options.quick else Size(sockets=options.sockets, rounds=options.rounds)
-    is_usual = not (options.ways or options.servers or options.layers or options.databases)
-    subjects = (
-        usual()
-        if is_usual
-        else chosen(
-            ways=options.ways or list(WAYS),
-            servers=options.servers or list(SERVERS),
-            layers=options.layers or ["pubsub"],
-            databases=options.databases or ["sqlite"],
-        )
-    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`: the servers are processes of ours
     os.sched_setaffinity(0, OTHER_CORES)  # this process asks and waits, and shall not do so on the server's core
-    machine, results, started = described(), Results(), time.monotonic()
-    print(report.machine_line(machine))
+    results, started = Results(), time.monotonic()
     with Stage(people=size.people) as stage:
-        plan.run(stage, subjects, options.work or list(WORKS), size, results)
-    seconds = time.monotonic() - started
-    print("\n".join(report.lines(results)))
-    told = {"machine": machine, "size": size.as_json(), "seconds": round(seconds), **results.as_json()}
+        plan.run(stage, _subjects(options), options.work or list(WORKS), size, results)
+    seconds = round(time.monotonic() - started)
+    told = {"machine": described(), "size": size.as_json(), "seconds": seconds, **results.as_json()}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(told, indent=1) + "\n")
-    print(f"\n{seconds:.0f} s")
-    return 0
+    return told
+
+
+def _subjects(options: argparse.Namespace) -> list[Subject]:
+    if not (options.ways or options.servers or options.layers or options.databases):
+        return usual()
+    return chosen(
+        ways=options.ways or list(WAYS),
+        servers=options.servers or list(SERVERS),
+        layers=options.layers or ["pubsub"],
+        databases=options.databases or ["sqlite"],
+    )
+
+
+def _write_page(told: dict[str, Any]) -> None:
+    """The charts, and what stands between the two marks of the page."""
+    head, begin, rest = PAGE.read_text().partition(report.BEGIN)
+    _, end, tail = rest.partition(report.END)
+    if not (begin and end):
+        raise SystemExit("docs/performance.md has lost the marks between which the figures go")
+    PAGE.write_text(f"{head}{begin}\n\n{report.page(told)}\n\n{end}{tail}")
+    CHARTS.mkdir(parents=True, exist_ok=True)
+    for name, svg in charts.drawn(Results.from_json(told)).items():
+        (CHARTS / f"{name}.svg").write_text(svg)
 
 
 def _options() -> argparse.Namespace:
@@ -56,11 +77,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sockets", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="100 sockets, one round: does it work, not how fast it is")
-    parser.add_argument("--json", type=Path, default=LATEST)
+    parser.add_argument("--json", type=Path, default=LATEST, help="where the figures go")
+    parser.add_argument("--page", action="store_true", help="write them into docs/performance.md too, with its charts")
+    parser.add_argument("--show", type=Path, help="measure nothing: show the figures of this JSON")
     return parser.parse_args()
 
 
-def _words(known: list[str]):  # type: ignore[no-untyped-def]
+def _words(known: list[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         words = text.split(",")
         if unknown := [word for word in words if word not in known]:

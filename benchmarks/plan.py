@@ -1,6 +1,7 @@
 """In which order what is measured: scenes that work together are up together, and take turns round by round."""
 
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from benchmarks.works import push, rows, writer
 
 __all__ = ["WORKS", "Size", "run"]
 
+STARTED: Final = time.monotonic()
 FIRST: Final = 10  # pages that warm up the handshake
 PUSH_ALONE: Final = {"WATERMARK_SECONDS": "600"}
 """Wake-ups without rows: no database could confirm them, so the app must not compare for as long as they are measured."""
@@ -138,7 +140,7 @@ def _growth(stage: Stage, subjects: Sequence[Subject], works: Collection[str], s
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - STARTED:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 WORKS: Final[dict[str, Callable[[Stage, Sequence[Subject], Collection[str], Size, Results], None]]] = {

@@ -1,39 +1,66 @@
-"""Prints what was measured as tables: median, spread, and the ratio to plain Channels. Pure."""
+"""What was measured as tables, for a terminal and for docs/performance.md: medians, spreads, ratios, verdicts. Pure."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.figures import ratios, spread
 from benchmarks.results import Results, unit_of
 from benchmarks.subjects import REFERENCE, by_name
+from benchmarks.targets import Verdict, verdicts
 
-__all__ = ["lines", "machine_line", "number"]
+__all__ = ["BEGIN", "END", "lines", "machine_lines", "number", "page", "table"]
+
+BEGIN: Final = "<!-- figures: written by make bench -->"
+END: Final = "<!-- end of figures -->"
 
 
-def machine_line(machine: dict[str, Any]) -> str:
+def machine_lines(machine: dict[str, Any]) -> list[str]:
+    pinned = "the server on one core, the rest on the others" if machine["pinned"] else "ONE CORE FOR ALL: times mean little"
+    size = f"{machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    pinned = "server on one core, everything else on the others" if machine["pinned"] else "ONE CORE ONLY: times mean little"
-    return (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}; {pinned}\n{versions}"
-    )
+    return [f"{machine['processor']}, {size}, Python {machine['python']}; {pinned}", versions]
 
 
 def lines(results: Results) -> Iterator[str]:
-    """A table a work: a line a subject and figure."""
-    for work, subjects in results.values.items():
+    """All figures for a terminal, then what has to be said about them, then the verdicts."""
+    for work in results.values:
         yield ""
-        yield f"{work:44} {'figure':16} {'median':>9} {'low':>9} {'high':>9} {'rounds':>6} {'against plain Channels':>24}"
-        for subject, figures in subjects.items():
-            for figure, values in figures.items():
+        yield f"=== {work}"
+        yield f"{'':56}{'figure':18}{'median':>8}{'lowest to highest':>20}  against plain Channels"
+        for subject, figures in results.values[work].items():
+            for at, (figure, values) in enumerate(figures.items()):
                 found = spread(values)
-                yield (
-                    f"{by_name(subject).title:44.44} {figure:16} {number(found.median):>9} {number(found.low):>9} "
-                    f"{number(found.high):>9} {found.rounds:>6} {_against(results, work, subject, figure):>24}"
-                )
-    for subject, notes in results.notes.items():
-        for note in notes:
-            yield f"NOTE {by_name(subject).title}: {note}"
+                title = by_name(subject).title if at == 0 else ""
+                between = f"{number(found.low)} to {number(found.high)}" if found.rounds > 1 else ""
+                against = _against(results, work, subject, figure)
+                yield f"{title:56}{figure:18}{number(found.median):>8}{between:>20}  {against}".rstrip()
+    yield ""
+    yield from _notes(results)
+    yield ""
+    yield from (f"{row[0]:52}{row[1]:44}{row[2]:>12}{row[3]:>24}{row[4]:>20}  {row[5]}" for row in table(results))
+
+
+def table(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """The targets, their head first."""
+    yield "what", "where", "plain", "to reach", "reached", "verdict"
+    for verdict in verdicts(results):
+        target = verdict.target
+        where = f"{target.subject.server}, {target.subject.layer}, {target.subject.database}"
+        yield target.name, where, _with_unit(verdict.plain, target.figure), verdict.bound, _reached(verdict), verdict.word
+
+
+def page(told: dict[str, Any]) -> str:
+    """The generated part of docs/performance.md, from what a run has written as JSON."""
+    results = Results.from_json(told)
+    size = told["size"]
+    parts = ["Measured on " + machine_lines(told["machine"])[0] + ".", "", machine_lines(told["machine"])[1] + ".", ""]
+    parts += [f"{size['sockets']} pages, {size['rounds']} rounds, {told['seconds'] / 60:.0f} minutes in all.", ""]
+    parts += list(_markdown(list(table(results))))
+    for work in results.values:
+        parts += ["", f"### {work}", "", *_markdown(_rows(results, work))]
+    if notes := list(_notes(results)):
+        parts += ["", "### What has to be said", "", *(f"- {note}" for note in notes)]
+    return "\n".join(parts)
 
 
 def number(value: float) -> str:
@@ -43,12 +70,53 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _rows(results: Results, work: str) -> list[tuple[str, ...]]:
+    figures = [figure for figure in results.figures(work) if not figure.endswith(("share", "bytes"))]
+    rows: list[tuple[str, ...]] = [("", *figures, "against plain Channels")]
+    for subject in results.values[work]:
+        cells = []
+        for figure in figures:
+            values = results.of(work, subject, figure)
+            cells.append(_spread_of(values) if values else "")
+        rows.append((by_name(subject).title, *cells, _against(results, work, subject, figures[0])))
+    return rows
+
+
+def _spread_of(values: list[float]) -> str:
+    found = spread(values)
+    if found.low == found.high:
+        return number(found.median)
+    return f"{number(found.median)} ({number(found.low)} to {number(found.high)})"
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(rows[0])} |"
+    yield f"|{'---|' * len(rows[0])}"
+    yield from (f"| {' | '.join(row)} |" for row in rows[1:])
+
+
+def _notes(results: Results) -> Iterator[str]:
+    for subject, notes in results.notes.items():
+        yield from (f"{by_name(subject).title}: {note}" for note in notes)
+
+
 def _against(results: Results, work: str, subject: str, figure: str) -> str:
+    """The ratio to plain Channels on its best layer, round by round: its median, lowest and highest."""
     reference = results.of(work, REFERENCE.name, figure)
-    if subject == REFERENCE.name or not reference or not unit_of(figure) or unit_of(figure) == "bytes":
+    if subject == REFERENCE.name or not reference or unit_of(figure) in {"", "bytes"}:
         return ""
     found = ratios(results.of(work, subject, figure), reference)
     if not found:
         return ""
     of_all = spread(found)
-    return f"{of_all.median:.2f} ({of_all.low:.2f} to {of_all.high:.2f})"
+    between = f" ({of_all.low:.2f} to {of_all.high:.2f})" if of_all.rounds > 1 else ""
+    return f"{of_all.median:.2f}{between}"
+
+
+def _with_unit(value: float | None, figure: str) -> str:
+    return "" if value is None else f"{number(value)} {unit_of(figure)}".rstrip()
+
+
+def _reached(verdict: Verdict) -> str:
+    value = _with_unit(verdict.reached, verdict.target.figure)
+    return f"1/{1 / verdict.ratio:.3g} ({value})" if verdict.ratio else value
