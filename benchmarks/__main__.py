@@ -37,14 +37,20 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
     size = Size.quick() if options.quick else Size(sockets=options.sockets, rounds=options.rounds)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of every `with`: the servers are processes of ours
     os.sched_setaffinity(0, OTHER_CORES)  # this process asks and waits, and shall not do so on the server's core
-    results, started = Results(), time.monotonic()
-    with Stage(people=size.people) as stage:
-        plan.run(stage, _subjects(options), options.work or list(WORKS), size, results)
-    seconds = round(time.monotonic() - started)
-    told = {"machine": described(), "size": size.as_json(), "seconds": seconds, **results.as_json()}
+    results, started, machine = Results(), time.monotonic(), described()
+    print("\n".join(report.machine_lines(machine)))
+
+    def told() -> dict[str, Any]:
+        seconds = round(time.monotonic() - started)
+        return {"machine": machine, "size": size.as_json(), "seconds": seconds, **results.as_json()}
+
+    def save() -> None:
+        options.json.write_text(json.dumps(told(), indent=1) + "\n")
+
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(told, indent=1) + "\n")
-    return told
+    with Stage(people=size.people) as stage:
+        plan.run(stage, _subjects(options), options.work or list(WORKS), size, results, save)
+    return told()
 
 
 def _subjects(options: argparse.Namespace) -> list[Subject]:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from benchmarks.results import Results
 from benchmarks.scene import Scene, Stage
-from benchmarks.subjects import REFERENCE, Subject
+from benchmarks.subjects import REFERENCE, SERVERS, Subject
 from benchmarks.works import push, rows, writer
 
 __all__ = ["WORKS", "Size", "run"]
 
 STARTED: Final = time.monotonic()
+LONG_ROUNDS: Final = 3  # of works that take a while and consist of many calls
 FIRST: Final = 10  # pages that warm up the handshake
 PUSH_ALONE: Final = {"WATERMARK_SECONDS": "600"}
 """Wake-ups without rows: no database could confirm them, so the app must not compare for as long as they are measured."""
@@ -41,9 +42,18 @@ class Size:
         return asdict(self)
 
 
-def run(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
+def run(
+    stage: Stage,
+    subjects: Sequence[Subject],
+    works: Collection[str],
+    size: Size,
+    results: Results,
+    save: Callable[[], None],
+) -> None:
+    """`save` is called whenever a group of works is done, so that a run which is ended leaves what it has found."""
     for group in dict.fromkeys(WORKS[work] for work in works):
         group(stage, subjects, works, size, results)
+        save()
 
 
 def _pushes(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
@@ -62,7 +72,7 @@ def _pushes(stage: Stage, subjects: Sequence[Subject], works: Collection[str], s
                 _say(f"round {number}: push: {scene.subject.title}")
                 _push_round(scene, works, results)
         if "rush" in works:
-            for scene in scenes:
+            for scene in [scene for scene in scenes if scene.subject.way in {"channels", "live"}]:
                 _say(f"all at once: {scene.subject.title}")
                 push.rush(scene, results)
 
@@ -78,7 +88,7 @@ def _push_round(scene: Scene, works: Collection[str], results: Results) -> None:
 
 def _memory(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
     for subject in subjects:
-        if subject.database == "sqlite" and subject.way in {"channels", "live"}:  # an idle socket knows no database
+        if subject.database == "sqlite" and subject.way in {"channels", "live"}:  # an idle page has nothing to do with it
             _say(f"{size.idle} idle pages: {subject.title}")
             with stage.scene(subject) as scene:
                 push.idle_memory(scene, results, size.idle)
@@ -88,8 +98,11 @@ def _rows(stage: Stage, subjects: Sequence[Subject], works: Collection[str], siz
     """Plain Channels as the reference, and the app on all that was chosen."""
     with ExitStack() as stack:
         chosen = [subject for subject in subjects if subject == REFERENCE or subject.way == "live"]
+        is_both = {subject.server for subject in chosen} == set(SERVERS)
+        chosen = [subject for subject in chosen if subject.server == "daphne" or not is_both]  # the database is most of it
         scenes = [stack.enter_context(stage.scene(subject)) for subject in chosen]
-        for number in range(1, size.rounds + 1 if "save" in works else 1):
+        rounds = min(size.rounds, LONG_ROUNDS)
+        for number in range(1, rounds + 1 if "save" in works else 1):
             for scene in scenes:
                 _say(f"round {number}: save: {scene.subject.title}")
                 writer.save(scene, results)
@@ -97,7 +110,7 @@ def _rows(stage: Stage, subjects: Sequence[Subject], works: Collection[str], siz
             scene.open(size.sockets)
             scene.perform("tell", users=scene.users[: size.wide], number=scene.next_numbers(1))  # imports, connections
             scene.settle()
-        for number in range(1, size.rounds + 1):
+        for number in range(1, rounds + 1):
             for scene in scenes:
                 _say(f"round {number}: rows: {scene.subject.title}")
                 _rows_round(scene, works, size, results)
@@ -129,7 +142,7 @@ def _burst(stage: Stage, subjects: Sequence[Subject], works: Collection[str], si
 def _growth(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
     """Plain Channels in memory as well, where every send walks all channels."""
     chosen = [REFERENCE, replace(REFERENCE, layer="memory")]
-    chosen += [subject for subject in subjects if subject.way == "live" and subject.database == "sqlite"]
+    chosen += [each for each in subjects if each.way == "live" and each.database == "sqlite"]
     for subject in dict.fromkeys(chosen):
         with stage.scene(subject, **PUSH_ALONE) as scene:
             for count in size.growth:
