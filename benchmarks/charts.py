@@ -14,8 +14,8 @@ from benchmarks.subjects import by_name
 
 __all__ = ["bars", "curves", "drawn"]
 
-WIDTH: Final = 760
-LABEL: Final = 330
+WIDTH: Final = 840
+LABEL: Final = 400
 ROW: Final = 26
 TOP: Final = 46
 STYLE: Final = (
@@ -66,7 +66,7 @@ def bars(title: str, found: Mapping[str, Spread]) -> str:
 
 def curves(title: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """A line a subject through its medians, both axes from zero, named at its end."""
-    height, left, right, bottom = 300, 60, WIDTH - 250, 270
+    height, left, right, bottom = 300, 60, WIDTH - 310, 270
     widest = max(x for points in lines.values() for x, _ in points)
     highest = max(y for points in lines.values() for _, y in points) or 1.0
     parts = [f'<path class="axis" fill="none" d="M{left} {TOP}V{bottom}H{right}"/>']
@@ -77,7 +77,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         for x in sorted({x for points in lines.values() for x, _ in points})
     ]
     taken: list[float] = []
-    for subject, points in lines.items():
+    for subject, points in sorted(lines.items(), key=lambda line: line[1][-1][1]):  # the lowest first: names move up
         places = [(left + (right - left) * x / widest, bottom - (bottom - TOP) * y / highest) for x, y in points]
         parts.append(
             f'<path class="line {_class(subject)}" style="fill:none" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in places)}"/>'

@@ -42,13 +42,14 @@ def latency(scene: Scene, results: Results) -> None:
     for each in range(PACED):
         time.sleep(max(0.0, started + each * PACE_SECONDS - time.monotonic()))
         sent[first + each] = scene.within("commit", user=users[each % len(users)], number=first + each)
+    seconds = time.monotonic() - started
     answer = scene.client.ask("until", count=PACED, within=WITHIN)
     arrivals = scene.client.ask("result")["arrivals"]
     waits = [at - sent[number]["at"] for number, at in arrivals] or [WITHIN]
     commits = [each["commit"] for each in sent.values()]
     p50, p99, commit = percentile(waits, 0.5), percentile(waits, 0.99), percentile(commits, 0.5)
     results.add("latency", name, p50_ms=p50 * 1e3, p99_ms=p99 * 1e3, commit_ms=commit * 1e3)
-    results.add("latency", name, beyond_ms=(p50 - commit) * 1e3, p99_each=p99 / p50)
+    results.add("latency", name, beyond_ms=(p50 - commit) * 1e3, p99_each=p99 / p50, rate_each=PACED / seconds)
     _note_lost(scene, results, "latency", answer["got"], PACED)
 
 
