@@ -27,7 +27,7 @@ def main() -> int:
     options = _options()
     told = json.loads(options.show.read_text()) if options.show else _measured(options)
     print("\n".join([*report.machine_lines(told["machine"]), *report.lines(Results.from_json(told))]))
-    print(f"\n{told['seconds']} s")
+    print(f"\n{report.size_line(told['size'])}; {told['seconds']} s")
     if options.page:
         _write_page(told)
     return 0

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from benchmarks.figures import Spread, spread
-from benchmarks.report import number
+from benchmarks.figures import Spread, number, spread
 from benchmarks.results import Results
 from benchmarks.subjects import by_name
 

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "percentile", "ratios", "spread"]
+__all__ = ["Spread", "number", "percentile", "ratios", "spread"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,10 @@ def ratios(values: Sequence[float], reference: Sequence[float]) -> list[float]:
         return [value / base for value, base in zip(values, reference, strict=True) if base]
     base = spread(reference).median
     return [value / base for value in values if base]
+
+
+def number(value: float) -> str:
+    """Three digits that count."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks.figures import ratios, spread
+from benchmarks.figures import number, ratios, spread
 from benchmarks.results import Results, unit_of
 from benchmarks.subjects import REFERENCE, by_name
-from benchmarks.targets import Verdict, verdicts
+from benchmarks.targets import NOT_MEASURED, PAGES, Verdict, verdicts
 
-__all__ = ["BEGIN", "END", "lines", "machine_lines", "number", "page", "table"]
+__all__ = ["BEGIN", "END", "lines", "machine_lines", "page", "size_line", "table"]
 
 BEGIN: Final = "<!-- figures: written by make bench -->"
 END: Final = "<!-- end of figures -->"
@@ -19,6 +19,13 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
     size = f"{machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return [f"{machine['processor']}, {size}, Python {machine['python']}; {pinned}", versions]
+
+
+def size_line(size: dict[str, Any]) -> str:
+    told = f"{size['sockets']} pages, {size['rounds']} rounds"
+    return (
+        told if size["sockets"] == PAGES else f"{told}. The targets are for {PAGES} pages: the verdicts of this run prove nothing"
+    )
 
 
 def lines(results: Results) -> Iterator[str]:
@@ -37,13 +44,17 @@ def lines(results: Results) -> Iterator[str]:
     yield ""
     yield from _notes(results)
     yield ""
-    yield from (f"{row[0]:52}{row[1]:44}{row[2]:>12}{row[3]:>24}{row[4]:>20}  {row[5]}" for row in table(results))
+    yield from (f"{row[0]:52}{row[1]:28}{row[2]:>12}{row[3]:>24}{row[4]:>22}  {row[5]}" for row in table(results))
+    if missing := sum(verdict.word == NOT_MEASURED for verdict in verdicts(results)):
+        yield f"{missing} further targets were not measured"
 
 
 def table(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
-    """The targets, their head first."""
+    """The targets that were measured, their head first."""
     yield "what", "where", "plain", "to reach", "reached", "verdict"
     for verdict in verdicts(results):
+        if verdict.word == NOT_MEASURED:
+            continue
         target = verdict.target
         where = f"{target.subject.server}, {target.subject.layer}, {target.subject.database}"
         yield target.name, where, _with_unit(verdict.plain, target.figure), verdict.bound, _reached(verdict), verdict.word
@@ -52,22 +63,14 @@ def table(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
 def page(told: dict[str, Any]) -> str:
     """The generated part of docs/performance.md, from what a run has written as JSON."""
     results = Results.from_json(told)
-    size = told["size"]
     parts = ["Measured on " + machine_lines(told["machine"])[0] + ".", "", machine_lines(told["machine"])[1] + ".", ""]
-    parts += [f"{size['sockets']} pages, {size['rounds']} rounds, {told['seconds'] / 60:.0f} minutes in all.", ""]
+    parts += [f"{size_line(told['size'])}; {told['seconds'] / 60:.0f} minutes in all.", ""]
     parts += list(_markdown(list(table(results))))
     for work in results.values:
         parts += ["", f"### {work}", "", *_markdown(_rows(results, work))]
     if notes := list(_notes(results)):
         parts += ["", "### What has to be said", "", *(f"- {note}" for note in notes)]
     return "\n".join(parts)
-
-
-def number(value: float) -> str:
-    """Three digits that count."""
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _rows(results: Results, work: str) -> list[tuple[str, ...]]:

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.figures import ratios, spread
+from benchmarks.figures import number, ratios, spread
 from benchmarks.results import Results, unit_of
 from benchmarks.subjects import REFERENCE, Subject
 
-__all__ = ["TARGETS", "Target", "Verdict", "verdicts"]
+__all__ = ["NOT_MEASURED", "PAGES", "TARGETS", "Target", "Verdict", "verdicts"]
+
+NOT_MEASURED: Final = "not measured"
+PAGES: Final = 1000
+"""The bounds are for so many."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Verdict:
     def word(self) -> str:
         found = self.ratio if self.target.is_ratio else self.reached
         if found is None:
-            return "not measured"
+            return NOT_MEASURED
         is_reached = found >= self.target.bound if self.target.is_least else found <= self.target.bound
         return "reached" if is_reached else "MISSED"
 
@@ -46,7 +50,7 @@ class Verdict:
         if self.target.is_ratio:
             return f"at most 1/{1 / self.target.bound:.3g} of it"
         word = "at least" if self.target.is_least else "at most"
-        return f"{word} {self.target.bound:.3g} {unit_of(self.target.figure)}".rstrip()
+        return f"{word} {number(self.target.bound)} {unit_of(self.target.figure)}".rstrip()
 
 
 def _of(server: str, database: str) -> Subject:

@@ -75,4 +75,4 @@ def _saved(scene: Scene, which: str) -> dict[str, float]:
 
 
 def _median(values: Any) -> float:
-    return statistics.median(values)
+    return float(statistics.median(values))

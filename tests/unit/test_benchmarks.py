@@ -67,6 +67,11 @@ def test_what_was_not_measured_is_said_to_be_so():
     assert {each.word for each in verdicts(Results())} == {"not measured"}
 
 
+def test_a_run_of_another_size_says_that_its_verdicts_prove_nothing():
+    assert "prove nothing" in report.size_line({"sockets": 100, "rounds": 1})
+    assert "prove nothing" not in report.size_line({"sockets": 1000, "rounds": 5})
+
+
 def test_a_share_has_a_lower_bound():
     results = Results()
     results.add("rush", LIVE.name, opened_share=0.99)
