@@ -83,6 +83,9 @@ def test_a_hub_that_hears_others_says_so_once_in_a_while(django_assert_num_queri
     attended(seconds_ago=turn.SAID_SECONDS + 1)
     sweep(is_hearing=True)
     assert RelayTurn.objects.get().attended_at > first
+    attended(seconds_ago=-90_000)  # by a hub whose clock is ahead
+    sweep(is_hearing=True)
+    assert RelayTurn.objects.get().attended_at < timezone.now()
 
 
 def test_who_hears_nobody_says_nothing():
