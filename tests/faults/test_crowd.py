@@ -18,6 +18,7 @@ from tests.faults.checker import percentile
 from tests.servers import AsgiProcess
 from tests.site.crowd import Crowd
 from tests.site.people import Browser, eventually, users_with_sessions
+from tests.site.sockets import whatever_the_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,7 +91,11 @@ async def pages_meanwhile(site: AsgiProcess, session: str) -> AsyncIterator[list
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("count", "way"),
-    [(60, "reset"), pytest.param(1500, "reset", marks=FULL_SIZE), pytest.param(1500, "killed", marks=FULL_SIZE)],
+    [
+        (60, "reset"),
+        pytest.param(1500, "reset", marks=FULL_SIZE),
+        pytest.param(1500, "killed", marks=(*FULL_SIZE, whatever_the_database)),
+    ],
 )
 async def test_a_crowd_that_is_cut_off_at_once_comes_back_cheaply(start_site, figures, count, way):
     people = await sync_to_async(users_with_sessions)(count)

@@ -234,14 +234,13 @@ FLOODS: dict[str, bytes] = {
     "unwanted pongs": frame(b"?" * 100, PONG) * 500,
     "endless pieces": frame(b"x", CONTINUATION, fin=False) * 500,
 }
+FULL_SIZE = (pytest.mark.long, pytest.mark.alone)
 CLOSES = {4400, 4429, 4008, 1002, 1009}
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize(
-    ("flood", "seconds"), [("commands", 2), *(pytest.param(name, 5, marks=pytest.mark.long) for name in FLOODS)]
-)
+@pytest.mark.parametrize(("flood", "seconds"), [("commands", 2), *(pytest.param(name, 5, marks=FULL_SIZE) for name in FLOODS)])
 async def test_a_flooding_client_is_closed_in_five_seconds_and_others_do_not_notice(
     request, mina, teo, mina_session, teo_session, server, flood, seconds, figures: Figures
 ):

@@ -15,6 +15,7 @@ from tests.simulator.machine import make_machine
 from tests.simulator.tabs import Browser
 from tests.simulator.world import World
 from tests.site.declarations import own_declarations
+from tests.site.sockets import whatever_the_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +33,7 @@ def node() -> Iterator[Browser]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [pytest.param(10, 20, id="quick"), pytest.param(120, 40, id="full size", marks=pytest.mark.long)],
+    [pytest.param(10, 20, id="quick"), pytest.param(120, 40, id="full size", marks=[pytest.mark.long, whatever_the_database])],
 )
 def test_deltas_applied_to_an_old_page_make_a_fresh_page(node, mina: User, teo: User, monkeypatch, figures, examples, steps):
     is_quick = examples < 100
