@@ -70,10 +70,14 @@ def _write_page(told: dict[str, Any]) -> None:
     _, end, tail = rest.partition(report.END)
     if not (begin and end):
         raise SystemExit("docs/performance.md has lost the marks between which the figures go")
-    PAGE.write_text(f"{head}{begin}\n\n{report.page(told)}\n\n{end}{tail}")
     CHARTS.mkdir(parents=True, exist_ok=True)
-    for name, svg in charts.drawn(Results.from_json(told)).items():
+    for chart in CHARTS.glob("*.svg"):
+        chart.unlink()  # of a run that measured something else
+    drawn = charts.drawn(Results.from_json(told))
+    for name, svg in drawn.items():
         (CHARTS / f"{name}.svg").write_text(svg)
+    images = "\n".join(f"![{name.capitalize()}](images/performance/{name}.svg)" for name in drawn)
+    PAGE.write_text(f"{head}{begin}\n\n{images}\n\n{report.page(told)}\n\n{end}{tail}")
 
 
 def _options() -> argparse.Namespace:
@@ -81,7 +85,7 @@ def _options() -> argparse.Namespace:
     for name, known in (("work", WORKS), ("ways", WAYS), ("servers", SERVERS), ("layers", LAYERS), ("databases", DATABASES)):
         parser.add_argument(f"--{name}", type=_words(list(known)), metavar=",".join(known))
     parser.add_argument("--sockets", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="100 sockets, one round: does it work, not how fast it is")
     parser.add_argument("--json", type=Path, default=LATEST, help="where the figures go")
     parser.add_argument("--page", action="store_true", help="write them into docs/performance.md too, with its charts")

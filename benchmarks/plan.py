@@ -24,7 +24,7 @@ PUSH_ALONE: Final = {"WATERMARK_SECONDS": "600"}
 @dataclass(frozen=True)
 class Size:
     sockets: int = 1000
-    rounds: int = 5
+    rounds: int = 3
     idle: int = 3000
     wide: int = 300
     burst: int = 10_000

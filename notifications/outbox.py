@@ -149,7 +149,9 @@ def _audience(to: Any) -> tuple[list[Any], list[Any]]:
     users: dict[Any, None] = {}
     groups: dict[Any, None] = {}
     for each in _each(to):
-        if isinstance(each, Group):
+        if type(each) is int:  # the usual one of many: a list of ids costs nearly nothing
+            users[each] = None
+        elif isinstance(each, Group):
             if not hasattr(get_user_model(), "groups"):
                 raise TypeError("the user model has no groups: name users")
             groups[_saved(each)] = None
