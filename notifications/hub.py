@@ -200,7 +200,7 @@ class Hub:
 
     async def _watermark(self) -> None:
         """Compare every connected user's inbox with the database; ask the layer for an echo."""
-        await asyncio.sleep(self._interval())
+        await asyncio.sleep(self._interval(sweep=SWEEP_SECONDS))
         if self.membership.is_shared:
             self._spawn(self.membership.ask_for_echo())
         everyone = self._everyone()
@@ -215,10 +215,11 @@ class Hub:
     async def _watch_sessions(self) -> None:
         await self.authority.watch(self._interval())
 
-    def _interval(self) -> float:
+    def _interval(self, *, sweep: float = 0.0) -> float:
+        """`sweep`: where a layer that loses rings has lost "pending" too, the bound holds a sweep and then this look."""
         interval = app_settings.WATERMARK_SECONDS
-        interval = interval if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
-        return float(interval * random.uniform(0.8, 1.0))
+        seconds = max(interval - sweep, interval / 2) if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
+        return float(seconds * random.uniform(0.8, 1.0))
 
     async def _sweep(self) -> None:
         await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.6, 1.0))

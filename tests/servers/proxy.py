@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 from tests.servers.process import HOST, free_port
@@ -139,6 +140,13 @@ class TcpProxy:
                 line = Line(here)
                 self._lines.add(line)
                 line.task = asyncio.create_task(self._serve(line))
+                line.task.add_done_callback(partial(self._ended, line))
+
+    def _ended(self, line: "Line", task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before it had begun
+            line.linger_no_more()
+        line.close()
+        self._lines.discard(line)
 
     async def _serve(self, line: "Line") -> None:
         """Sockets, not asyncio's streams: those forget what has arrived once something cannot be written."""
@@ -158,9 +166,6 @@ class TcpProxy:
             await asyncio.gather(*ways)
         except asyncio.CancelledError:
             line.linger_no_more()  # Line.reset()
-        finally:
-            line.close()
-            self._lines.discard(line)
 
     async def _connected(self) -> socket.socket | None:
         for server in itertools.islice(self._servers, self._count):
