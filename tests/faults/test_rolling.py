@@ -159,6 +159,8 @@ async def test_a_rolling_restart_loses_nothing(start_site, figures, chance, serv
         away = [seconds for page in crowd for seconds in page.away]
         verdict = judge(writer.commits, crowd)
         figures.record("committed", len(writer.commits))
+        times = [commit.at for commit in writer.commits]
+        figures.record("committed a second", f"{len(times) / (max(times) - min(times)):.0f}")
         kinds = Counter(f"{code:d}{', told' if is_told else ''}" for code, is_told in ends)
         figures.record("closed", ", ".join(f"{count} by {kind}" for kind, count in kinds.items()))
         goodbyes = GOODBYES[type(one).__name__]
