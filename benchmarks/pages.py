@@ -5,6 +5,7 @@ Written for speed: a page looks for numbers in bytes and decodes no more than it
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ class Inbound(Protocol):
     def left(self, page: "Page") -> None: ...
 
 
-class Page:
+class Page(ABC):
     """One open page. `open()` returns once it is ready to be told something."""
 
     def __init__(self, url: str, user: int, session: str, inbound: Inbound) -> None:
@@ -39,11 +40,11 @@ class Page:
         self.bytes = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def open(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def open(self) -> None: ...
 
-    def cut(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def cut(self) -> None: ...
 
     def is_ready(self) -> None:
         if not self.ready.done():

@@ -186,7 +186,7 @@ class Hub:
             self.relayer.submit(self._relay)
 
     def _relay(self) -> None:
-        time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))
+        time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))  # the rest itself, on the relay's own thread
         self._is_relay_queued = False
         started = time.monotonic()
         try:

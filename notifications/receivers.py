@@ -13,7 +13,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, ProgrammingError, connections, transaction
-from django.db.models import Model
+from django.db.models import Field, Model
+from django.db.models.expressions import Col
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
 from notifications.logs import is_due
@@ -97,24 +98,26 @@ def _old_values(model: Any, pk: Any, watched: frozenset[str], using: str) -> dic
         return found
     connection = connections[using]
     with connection.cursor() as cursor:
-        cursor.execute(_selection(model, fields, connection.vendor), [model._meta.pk.get_db_prep_value(pk, connection)])
+        statement = _selection(model, fields, connection.ops.quote_name)
+        cursor.execute(statement, [model._meta.pk.get_db_prep_value(pk, connection)])
         row = cursor.fetchone()
     return row and {field.attname: _from_db(field, value, connection) for field, value in zip(fields, row, strict=True)}
 
 
 @cache
 def _columns(model: Any, watched: frozenset[str]) -> tuple[Any, ...] | None:
-    """The watched fields; None if some are in another table, or the key is of several columns: that is left to the ORM, which
-    takes five times as long as the query."""
+    """The watched fields; None where a plain SELECT does not read them: some are in another table, the key is of several
+    columns, or a field has SQL of its own. That is left to the ORM, which takes five times as long as the query."""
     fields = tuple(model._meta.get_field(name) for name in sorted(watched))
-    table = model._meta.db_table
-    is_simple = model._meta.pk.column and all(each.column and each.model._meta.db_table == table for each in fields)
-    return fields if is_simple else None
+    return fields if all(_is_plain(each, model._meta.db_table) for each in (model._meta.pk, *fields)) else None
 
 
-@cache
-def _selection(model: Any, fields: tuple[Any, ...], vendor: str) -> str:
-    quote = next(each for each in connections.all() if each.vendor == vendor).ops.quote_name
+def _is_plain(field: Any, table: str) -> bool:
+    is_here = bool(field.column) and field.model._meta.db_table == table
+    return is_here and type(field).select_format is Field.select_format and type(field.cached_col) is Col
+
+
+def _selection(model: Any, fields: Iterable[Any], quote: Callable[[str], str]) -> str:
     columns = ", ".join(quote(field.column) for field in fields)
     return f"SELECT {columns} FROM {quote(model._meta.db_table)} WHERE {quote(model._meta.pk.column)} = %s"
 

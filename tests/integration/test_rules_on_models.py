@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, connections, transaction
-from django.db.models import F
+from django.db.models import CharField, F
 from django.db.models.signals import post_save, pre_save
 from django.dispatch import Signal
 
@@ -278,6 +278,15 @@ def test_a_receiver_of_the_sites_that_saves_again_hides_no_change(comes_first):
         post_save.sender_receivers_cache.clear()
     assert (Order.objects.get().amount, order.status) == (1, "paid")
     assert moved(changes) == [({"status": "new"}, {"status": "paid"})]
+
+
+def test_a_field_with_sql_of_its_own_is_read_by_it(monkeypatch):
+    monkeypatch.setattr(CharField, "select_format", lambda field, compiler, sql, params: (f"UPPER({sql})", params), raising=False)
+    changes = hears(Order, updated={"status"})
+    order = Order.objects.create(status="new")
+    order.status = "paid"
+    order.save()
+    assert [change.old for change in changes] == [{"status": "NEW"}]
 
 
 def test_only_a_model_that_a_rule_watches_for_updates_pays_for_it(django_assert_num_queries):
