@@ -38,8 +38,11 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 25
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 SWEEP_SECONDS: Final = 5.0
-RELAY_RESTS: Final = 2  # times as long as it worked
-LONGEST_REST_SECONDS: Final = 0.1
+QUICK_SECONDS: Final = 0.01
+"""A relay that took no longer needs no rest. One that took longer met many events or a busy machine: what comes while it rests
+is relayed together, beside the writers."""
+RELAY_RESTS: Final = 10  # times as long as it worked beyond that
+LONGEST_REST_SECONDS: Final = 0.25
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
 DRAIN_SECONDS: Final = 5.0  # for all goodbyes, on a machine that is busy starting the next server
 STOP_SECONDS: Final = 2.0
@@ -74,7 +77,7 @@ class Hub:
         self._steps: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._is_relay_queued = False
         self._relay_rests_until = 0.0
-        """By the monotonic clock. Under a steady load the events of a rest are relayed together, beside the writers."""
+        """By the monotonic clock."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -194,7 +197,8 @@ class Hub:
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
         ended = time.monotonic()
-        self._relay_rests_until = ended + min(RELAY_RESTS * (ended - started), LONGEST_REST_SECONDS)
+        needed = RELAY_RESTS * max(0.0, ended - started - QUICK_SECONDS)
+        self._relay_rests_until = ended + min(needed, LONGEST_REST_SECONDS)
 
     # --- what happens by itself ---
 

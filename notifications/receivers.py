@@ -7,7 +7,6 @@ deferred fields, `refresh_from_db()` and two stale copies of one row, and costs 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_sa
 from notifications.logs import is_due
 from notifications.outbox import event_alias, write
 from notifications.rules import Change, Draft, ModelRule, SignalRule, registry
+from notifications.savepoints import LazySavepoint
 
 __all__ = ["start"]
 
@@ -199,7 +199,7 @@ def _many_changed(sender: Any, instance: Any, action: str, reverse: bool, model:
             continue
         key = (rule, name)
         try:
-            with _savepoint(using):
+            with LazySavepoint(using):
                 if action.startswith("pre_"):
                     owners = _owners(rule, name, instance, reverse, pk_set, using)
                     instance.__dict__.setdefault(BEFORE, {})[key] = (owners, _sets(rule, name, owners, using))
@@ -249,18 +249,16 @@ def _run_all(rules: Iterable[ModelRule], change: Change, using: str) -> None:
 def _run(name: str, function: Callable[[], Any], using: str) -> None:
     """Call a rule and store its drafts in a savepoint of their own, so that neither can poison the site's transaction."""
     try:
-        with _savepoint(using):
+        with LazySavepoint(using) as savepoint:
             drafts = list(_drafts(function()))
-            with nullcontext() if len(drafts) < 2 else transaction.atomic(using=using):  # in autocommit all of them or none
-                for draft in drafts:
-                    write(draft, using=using)
+            if len(drafts) == 1:
+                write(drafts[0], using=using, savepoint=savepoint)
+            elif drafts:
+                with transaction.atomic(using=using, savepoint=False):  # in autocommit all of them or none
+                    for draft in drafts:
+                        write(draft, using=using)
     except Exception as error:  # noqa: BLE001 - the site's rule, or our missing table: the save goes on, as do others
         _log("rule_failed", name, error)
-
-
-def _savepoint(using: str) -> AbstractContextManager[Any]:
-    """A savepoint where a transaction is open. Elsewhere there is nothing to protect, and SQLite would take its write lock."""
-    return transaction.atomic(using=using) if transaction.get_connection(using).in_atomic_block else nullcontext()
 
 
 def _drafts(result: Any) -> Iterator[Draft]:

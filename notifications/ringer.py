@@ -31,15 +31,17 @@ logger = logging.getLogger(__name__)
 MESSAGE_TYPE: Final = "notifications.wake"
 VERSION: Final = "v1"
 HUBS: Final = "hubs"
-FEW: Final = 8  # users up to which each gets a message of its own group; more share one to all hubs
+FEW: Final = 3  # users up to which each gets a message of its own group; more share one to all hubs
 USERS_PER_MESSAGE: Final = 500
 MESSAGE_BYTES: Final = 256 * 1024  # past it the letters stay home: the wake-up only says "look"
 SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
 WAITING: Final = 1000  # wake-ups behind a slow layer; beyond, the oldest are dropped: the gap that they leave is healed
 KEPT_SECONDS: Final = 30.0  # past which every hub has looked at its sessions by itself
-PENDING_SECONDS: Final = 0.05
-"""Between two rings of "pending", which say the same: what a busy writer commits meanwhile needs one, and is relayed together."""
+PENDING_RESTS: Final = 50
+"""Times as long as the ring took. "Pending" says the same each time: what a busy writer commits meanwhile needs one ring, and is
+relayed together."""
+LONGEST_REST_SECONDS: Final = 0.25
 FLUSH_SECONDS: Final = 0.2
 _decoder = msgspec.json.Decoder(WakeUp)
 
@@ -157,10 +159,11 @@ class Ringer:
                         self._sending_on = None
                         self._idle.set()
                         return
-                if time.monotonic() < self._closed_until or not await self._send(layer, batch):
+                started = time.monotonic()
+                if started < self._closed_until or not await self._send(layer, batch):
                     await self._keep_ends(batch)
-                if any(wake_up.pending for wake_up in batch):
-                    await self._rest()
+                elif any(wake_up.pending for wake_up in batch):
+                    await self._rest(PENDING_RESTS * (time.monotonic() - started))
         except asyncio.CancelledError:
             self._end_sending()
             raise
@@ -186,11 +189,11 @@ class Ringer:
             return False
         return True
 
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> None:
         with self._lock:
             if not self._waiting:
                 self._idle.set()
-        await asyncio.sleep(PENDING_SECONDS)
+        await asyncio.sleep(min(seconds, LONGEST_REST_SECONDS))
 
     async def _keep_ends(self, batch: Iterable[WakeUp]) -> None:
         """The watermark makes up for news; the end of a session is promised sooner, so it waits for the layer to be back."""

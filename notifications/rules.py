@@ -75,6 +75,8 @@ class Text:
 def _message_id(text: str | Promise) -> str:
     if not isinstance(text, str | Promise):
         raise TypeError(f"a Text is made of a string, not of {type(text).__name__}")
+    if isinstance(text, str):
+        return clean(text)
     with override(None):  # without a language a lazy translation is its message id
         return clean(str(text))
 
