@@ -5,13 +5,14 @@ brings whatever is behind forward. `stream.py` decides, `inbox.py` reads, `frame
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from notifications.frames import Frame, Letters, replayed, reset
 from notifications.inbox import Page, Replay, read_page, replay
-from notifications.protocol import Position, Step
+from notifications.protocol import Position, Step, asking
 from notifications.sockets import Socket
 from notifications.stream import Verdict
 from notifications.workers import Patience, Worker
@@ -149,12 +150,16 @@ class Delivery:
 
 
 def _push(socket: Socket, frame: Frame, position: Position) -> None:
-    counted: dict[str, Any] = {"steps": frame.steps, "size": len(frame.text), "now": time.monotonic()}
+    stream, text, size = socket.stream, frame.text, len(frame.text)
     if frame.last is not None:
-        socket.stream.sent_part(frame.ack, stamp=frame.last.stamp, event=frame.last.event, **counted)
+        stream.sent_part(stamp=frame.last.stamp, event=frame.last.event, steps=frame.steps, size=size)
     else:
-        socket.stream.sent(frame.ack, epoch=position.epoch, top=position.top, **counted)
-    socket.push(frame.text)
+        stream.sent(epoch=position.epoch, top=position.top, steps=frame.steps, size=size)
+    if stream.must_ask:
+        ack = secrets.token_urlsafe(6)  # only somebody who has read the frame can send it back
+        stream.asked(ack, now=time.monotonic())
+        text = asking(text, ack)
+    socket.push(text)
 
 
 def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page]:

@@ -1,6 +1,5 @@
 """The frames that carry steps: a wake-up's deltas, a replay's deltas, a reset. Each event is rendered once a language."""
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,10 +14,9 @@ __all__ = ["Frame", "Letters", "replayed", "reset"]
 
 
 class Frame(NamedTuple):
-    """`ack` is random: only somebody who has read the frame can echo it. `last`: the last row in it, while more follow."""
+    """`last`: the last row in it, while more follow."""
 
     text: str
-    ack: str
     steps: int
     last: Row | None = None
 
@@ -46,7 +44,6 @@ class Letters:
             return None
         if any(row.event not in self._events and not row.deleted for row in step.rows):
             return None
-        ack = _new_ack()
         delta = Delta(
             base="0" if from_nowhere else str(Position(step.epoch, step.base)),
             position=str(Position(step.epoch, step.top)),
@@ -55,11 +52,10 @@ class Letters:
             unread=step.unread,
             unseen=step.unseen,
             seen_upto=step.seen_upto,
-            ack=ack,
         )
         text = encode(delta)
         is_short = len(text) <= DELTA_BYTES or len(step.rows) == 1
-        return Frame(text, ack, step.top - step.base) if is_short else None
+        return Frame(text, step.top - step.base) if is_short else None
 
     def _rendered(self, event_id: int, language: str) -> Any:
         key = (event_id, language)
@@ -75,7 +71,6 @@ def replayed(base: Position, state: State, rows: Iterable[tuple[Row, EventCopy |
     All but the last say `more` and leave the page's position where it is. `rows`: each with its event, or None if it is hidden.
     """
     for part, is_last in _parts(_encoded(rows, language)):
-        ack = _new_ack()
         delta = Delta(
             base=str(base),
             position=str(state.position if is_last else base),
@@ -84,24 +79,21 @@ def replayed(base: Position, state: State, rows: Iterable[tuple[Row, EventCopy |
             unread=state.unread,
             unseen=state.unseen,
             seen_upto=state.seen_upto,
-            ack=ack,
             more=not is_last,
         )
-        yield Frame(encode(delta), ack, max(1, len(part)), None if is_last else part[-1][0])
+        yield Frame(encode(delta), max(1, len(part)), None if is_last else part[-1][0])
 
 
 def reset(page: Page) -> Frame:
-    ack = _new_ack()
     message = Reset(
         position=page.position,
         items=page.items,
         unread=page.unread,
         unseen=page.unseen,
         seen_upto=page.seen_upto,
-        ack=ack,
         more=page.more,
     )
-    return Frame(encode(message), ack, max(1, len(page.items)))
+    return Frame(encode(message), max(1, len(page.items)))
 
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> list[tuple[Row, bytes]]:
@@ -120,7 +112,3 @@ def _parts(rows: list[tuple[Row, bytes]]) -> list[tuple[list[tuple[Row, bytes]],
         parts[-1].append(row)
         size += len(row[1])
     return [(part, part is parts[-1]) for part in parts]
-
-
-def _new_ack() -> str:
-    return secrets.token_urlsafe(6)

@@ -44,6 +44,7 @@ __all__ = [
     "Unread",
     "WakeUp",
     "Welcome",
+    "asking",
     "decode_command",
     "encode",
 ]
@@ -204,7 +205,6 @@ class Delta(Tagged):
     unread: int
     unseen: int
     seen_upto: int
-    ack: str
     more: bool = False
 
 
@@ -216,7 +216,6 @@ class Reset(Tagged):
     unread: int
     unseen: int
     seen_upto: int
-    ack: str
     more: bool
 
 
@@ -322,3 +321,8 @@ def decode_command(frame: str) -> Command:
 def encode(message: Message) -> str:
     """The text frame of a message."""
     return _encoder.encode(message).decode()
+
+
+def asking(frame: str, ack: str) -> str:
+    """The frame of a delta or reset with an `ack` that the page shall send back."""
+    return f'{frame[:-1]},"ack":"{ack}"}}'

@@ -13,7 +13,8 @@ __all__ = ["WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"
 
 WINDOW_STEPS: Final = 64
 WINDOW_BYTES: Final = 256 * 1024
-WINDOW_SECONDS: Final = 30.0  # a page that acknowledges nothing for so long is closed
+WINDOW_SECONDS: Final = 30.0  # a page that owes an acknowledgement for so long is closed
+PARTS: Final = 4  # of the window: a message asks for an acknowledgement when it fills one
 
 
 class Verdict(Enum):
@@ -23,7 +24,9 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class Unacknowledged:
+class Asked:
+    """An acknowledgement that the page owes: for all that was sent since the one before."""
+
     steps: int
     size: int
     since: float
@@ -45,9 +48,12 @@ class Stream:
     """A step was heard since the last look at the database began, so that look may have missed it."""
     owes_answer: bool = False
     """The page said hello and has not been told all yet: even "nothing new" is told."""
-    _unacknowledged: dict[str, Unacknowledged] = field(default_factory=dict)
+    _asked: dict[str, Asked] = field(default_factory=dict)
     _steps: int = 0
     _size: int = 0
+    """Not acknowledged: what was asked for, and what came after it."""
+    _unasked_steps: int = 0
+    _unasked_size: int = 0
 
     def stand_at(self, epoch: str, top: int) -> None:
         """The page says, or a fresh page makes, that it stands there; a look at the database must follow."""
@@ -76,17 +82,27 @@ class Stream:
         """A look at the database begins: news from now on may not be in it."""
         self.has_news = False
 
-    def sent(self, ack: str, *, epoch: str, top: int, steps: int, size: int, now: float) -> None:
+    def sent(self, *, epoch: str, top: int, steps: int, size: int) -> None:
         """A whole step or catch-up has been given to the socket: the page will stand at `top`."""
         self.epoch, self.top = epoch, top
         self.cursor_event, self.cursor_stamp = None, top
         self.owes_answer = False
-        self._count(ack, steps, size, now)
+        self._count(steps, size)
 
-    def sent_part(self, ack: str, *, stamp: int, event: int, steps: int, size: int, now: float) -> None:
+    def sent_part(self, *, stamp: int, event: int, steps: int, size: int) -> None:
         """A part of a catch-up has been given to the socket: the page's position does not move yet."""
         self.cursor_stamp, self.cursor_event = stamp, event
-        self._count(ack, steps, size, now)
+        self._count(steps, size)
+
+    @property
+    def must_ask(self) -> bool:
+        """A quarter of the window is used: what was sent last shall ask for an acknowledgement."""
+        return self._unasked_steps * PARTS >= WINDOW_STEPS or self._unasked_size * PARTS >= WINDOW_BYTES
+
+    def asked(self, ack: str, *, now: float) -> None:
+        """What was sent last carries this `ack`, unlike any other. The clock is monotonic, in seconds."""
+        self._asked[ack] = Asked(self._unasked_steps, self._unasked_size, now)
+        self._unasked_steps = self._unasked_size = 0
 
     def caught_up(self) -> bool:
         """The look found nothing more. True if nothing was heard meanwhile, so that live steps may be sent again."""
@@ -94,13 +110,13 @@ class Stream:
         return not self.is_behind
 
     def acknowledged(self, ack: str) -> bool:
-        """The page has read up to there. False for an `ack` that is not outstanding."""
-        if ack not in self._unacknowledged:
+        """The page has read up to there. False for an `ack` that is not owed."""
+        if ack not in self._asked:
             return False
-        for earlier in list(self._unacknowledged):
-            counted = self._unacknowledged.pop(earlier)
-            self._steps -= counted.steps
-            self._size -= counted.size
+        for earlier in list(self._asked):
+            asked = self._asked.pop(earlier)
+            self._steps -= asked.steps
+            self._size -= asked.size
             if earlier == ack:
                 break
         return True
@@ -110,11 +126,12 @@ class Stream:
         return not self.is_sending and self._steps < WINDOW_STEPS and self._size < WINDOW_BYTES
 
     def is_overdue(self, now: float) -> bool:
-        """The oldest unacknowledged message is older than `WINDOW_SECONDS`. The clock is monotonic, in seconds."""
-        oldest = next(iter(self._unacknowledged.values()), None)
+        """An acknowledgement has been owed for more than `WINDOW_SECONDS`."""
+        oldest = next(iter(self._asked.values()), None)
         return oldest is not None and now - oldest.since > WINDOW_SECONDS
 
-    def _count(self, ack: str, steps: int, size: int, now: float) -> None:
-        self._unacknowledged[ack] = Unacknowledged(steps, size, now)
+    def _count(self, steps: int, size: int) -> None:
         self._steps += steps
         self._size += size
+        self._unasked_steps += steps
+        self._unasked_size += size

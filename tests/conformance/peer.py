@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from tests.site.client import Page
 
-__all__ = ["ERROR_CODES", "ITEM", "SHAPES", "Peer", "Target"]
+__all__ = ["ERROR_CODES", "ITEM", "NOW_AND_THEN", "SHAPES", "Peer", "Target"]
 
 SHAPES: dict[str, dict[str, Any]] = {
     "welcome": {"version": int, "heartbeat_seconds": int},
@@ -19,15 +19,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "unread": int,
         "unseen": int,
         "seen_upto": int,
-        "ack": str,
         "more": bool,
     },
-    "reset": {"position": str, "items": list, "unread": int, "unseen": int, "seen_upto": int, "ack": str, "more": bool},
+    "reset": {"position": str, "items": list, "unread": int, "unseen": int, "seen_upto": int, "more": bool},
     "done": {"ref": str},
     "error": {"ref": str, "code": str, "message": str},
     "heartbeat": {"position": str},
     "bye": {"code": int, "reason": str, "retry_after": int | float | None},
 }
+NOW_AND_THEN: dict[str, dict[str, Any]] = {"delta": {"ack": str}, "reset": {"ack": str}}
 ITEM: dict[str, Any] = {
     "id": int,
     "number": int,
@@ -110,6 +110,8 @@ def check(message: Any) -> None:
     """Raises `AssertionError` where a frame lacks a documented field or has it in another type."""
     assert isinstance(message, dict), message
     has(message, SHAPES[message["type"]])
+    asks = NOW_AND_THEN.get(message["type"], {})
+    has(message, {name: kind for name, kind in asks.items() if name in message})
     if message["type"] == "error":
         assert message["code"] in ERROR_CODES
     for item in message.get("items", ()):

@@ -72,6 +72,13 @@ test("what is missed while away is news, but not live", () => {
   assert.deepEqual(scene.socket.said("ack").map(({ ack }) => ack), ["one", "two"]);
 });
 
+test("what does not ask for an acknowledgement gets none", () => {
+  const { scene } = settled();
+  const before = scene.socket.said("ack").length;
+  scene.socket.say(delta("e.4", "e.5", { items: [item(5)], ack: undefined }));
+  assert.equal(scene.socket.said("ack").length, before);
+});
+
 test("what comes after the answer to the hello is live", () => {
   const { scene, of } = settled();
   scene.socket.say(delta("e.4", "e.5", { items: [item(5)] }));

@@ -122,7 +122,8 @@ class Member:
         if message["type"] in {"delta", "reset"}:
             self.position = message["position"]
             self.answered = self.answered or time.time()
-            await self.say({"type": "ack", "ack": message["ack"]})
+            if "ack" in message:
+                await self.say({"type": "ack", "ack": message["ack"]})
         elif message["type"] == "heartbeat":
             await self.say({"type": "heartbeat"})
         return 0.0

@@ -25,6 +25,7 @@ from notifications.protocol import (
     Reset,
     Seen,
     Welcome,
+    asking,
     decode_command,
     encode,
 )
@@ -163,12 +164,12 @@ ITEM = Item(
     [
         (Welcome(heartbeat_seconds=25), {"type", "heartbeat_seconds", "version"}),
         (
-            Delta(base="0", position="e.1", items=[ITEM], ops=[], unread=1, unseen=1, seen_upto=0, ack="a"),
-            {"type", "base", "position", "items", "ops", "unread", "unseen", "seen_upto", "ack", "more"},
+            Delta(base="0", position="e.1", items=[ITEM], ops=[], unread=1, unseen=1, seen_upto=0),
+            {"type", "base", "position", "items", "ops", "unread", "unseen", "seen_upto", "more"},
         ),
         (
-            Reset(position="e.1", items=[ITEM], unread=1, unseen=1, seen_upto=0, ack="a", more=False),
-            {"type", "position", "items", "unread", "unseen", "seen_upto", "ack", "more"},
+            Reset(position="e.1", items=[ITEM], unread=1, unseen=1, seen_upto=0, more=False),
+            {"type", "position", "items", "unread", "unseen", "seen_upto", "more"},
         ),
         (Done(ref="r"), {"type", "ref"}),
         (Error(ref="r", code="busy", message="m"), {"type", "ref", "code", "message"}),
@@ -182,8 +183,13 @@ def test_a_message_is_its_fields_and_its_type(message, fields):
     assert frame["type"] == type(message).__name__.lower()
 
 
+def test_a_message_that_asks_is_the_same_with_an_ack():
+    frame = encode(Reset(position="e.1", items=[ITEM], unread=1, unseen=1, seen_upto=0, more=False))
+    assert json.loads(asking(frame, "a-_9")) == {**json.loads(frame), "ack": "a-_9"}
+
+
 def test_an_item_on_the_wire_has_every_field_and_an_aware_time():
-    frame = json.loads(encode(Delta("0", "e.1", [ITEM, Hidden(id=4, stamp=5)], [], 1, 1, 0, "a")))
+    frame = json.loads(encode(Delta("0", "e.1", [ITEM, Hidden(id=4, stamp=5)], [], 1, 1, 0)))
     shown, hidden = frame["items"]
     assert set(shown) == set(Item.__struct_fields__)
     assert shown["created_at"] == "2026-11-22T10:00:00Z"

@@ -21,7 +21,9 @@ def standing_at(top: int, epoch: str = EPOCH) -> Stream:
 def send(
     stream: Stream, top: int, *, ack: str = "a", size: int = 1, steps: int = 1, now: float = 0.0, epoch: str = EPOCH
 ) -> None:
-    stream.sent(ack, epoch=epoch, top=top, steps=steps, size=size, now=now)
+    """A message that asks for an acknowledgement, whether it must or not."""
+    stream.sent(epoch=epoch, top=top, steps=steps, size=size)
+    stream.asked(ack, now=now)
 
 
 def test_the_next_step_is_sent():
@@ -76,7 +78,7 @@ def test_news_heard_during_a_look_asks_for_another_look():
 def test_a_part_of_a_catch_up_moves_the_cursor_and_not_the_position():
     stream = standing_at(5)
     stream.offer(EPOCH, 8, 9)
-    stream.sent_part("a", stamp=7, event=3, steps=2, size=1, now=0)
+    stream.sent_part(stamp=7, event=3, steps=2, size=1)
     assert (stream.top, stream.cursor_stamp, stream.cursor_event) == (5, 7, 3)
     send(stream, 9, ack="b")
     assert (stream.top, stream.cursor_stamp, stream.cursor_event) == (9, 9, None)
@@ -113,6 +115,33 @@ def test_an_ack_covers_what_was_sent_before_it_and_nothing_after():
     assert not stream.is_overdue(WINDOW_SECONDS * 9)
 
 
+@pytest.mark.parametrize(("steps", "size"), [(WINDOW_STEPS // 4, 1), (1, WINDOW_BYTES // 4)])
+def test_a_quarter_of_the_window_must_be_asked_for(steps, size):
+    stream = standing_at(0)
+    stream.sent(epoch=EPOCH, top=1, steps=steps - 1, size=size - 1)
+    assert not stream.must_ask
+    stream.sent(epoch=EPOCH, top=2, steps=1, size=1)
+    assert stream.must_ask
+    stream.asked("a", now=0.0)
+    assert not stream.must_ask
+
+
+def test_an_ack_covers_also_what_did_not_ask():
+    stream = standing_at(0)
+    stream.sent(epoch=EPOCH, top=1, steps=WINDOW_STEPS - 1, size=1)
+    send(stream, 2)
+    assert not stream.is_open
+    assert stream.acknowledged("a")
+    stream.sent(epoch=EPOCH, top=3, steps=WINDOW_STEPS - 1, size=1)
+    assert stream.is_open
+
+
+def test_what_did_not_ask_is_never_overdue():
+    stream = standing_at(0)
+    stream.sent(epoch=EPOCH, top=1, steps=1, size=1)
+    assert not stream.is_overdue(1e9)
+
+
 @pytest.mark.parametrize("ack", ["", "x", "a "])
 def test_an_ack_that_nobody_gave_counts_for_nothing(ack):
     stream = standing_at(0)
@@ -134,7 +163,7 @@ def test_while_a_send_is_under_way_nothing_else_is_sent():
     assert stream.offer(EPOCH, 0, 1) is Verdict.BEHIND
 
 
-def test_the_oldest_unacknowledged_message_decides_who_is_overdue():
+def test_the_oldest_that_asked_decides_who_is_overdue():
     stream = standing_at(0)
     assert not stream.is_overdue(1e9)
     send(stream, 1, ack="a", now=100.0)
@@ -210,8 +239,10 @@ class Simulated:
 
     def _send(self, epoch: str, top: int) -> None:
         self.sent += 1
-        self.acks.append(str(self.sent))
-        self.stream.sent(str(self.sent), epoch=epoch, top=top, steps=7, size=1000, now=0.0)
+        self.stream.sent(epoch=epoch, top=top, steps=7, size=1000)
+        if self.stream.must_ask:
+            self.acks.append(str(self.sent))
+            self.stream.asked(str(self.sent), now=0.0)
         self.page = (epoch, top)
 
     def check(self) -> None:

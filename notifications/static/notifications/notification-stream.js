@@ -259,7 +259,7 @@ export class NotificationStream extends HTMLElement {
         return this.#delta(message);
       case "reset":
         this.#apply(message, true);
-        return this.#send({ type: "ack", ack: message.ack });
+        return this.#acknowledge(message);
       case "heartbeat":
         return this.#beat(message.position);
       case "done":
@@ -272,8 +272,13 @@ export class NotificationStream extends HTMLElement {
   #delta(/** @type {any} */ delta) {
     const what = judge(this.position, delta);
     if (what === "apply") this.#apply(delta, false);
-    this.#send({ type: "ack", ack: delta.ack });
+    this.#acknowledge(delta);
     if (what === "ask" && !this.#catching) this.#hello();
+  }
+
+  /** Some messages ask for it, so that the server knows that what it sends is read. */
+  #acknowledge(/** @type {{ack?: string}} */ { ack }) {
+    if (ack) this.#send({ type: "ack", ack });
   }
 
   #beat(/** @type {string} */ position) {
