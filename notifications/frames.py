@@ -7,7 +7,7 @@ import msgspec
 from django.utils.translation import override
 
 from notifications.inbox import Page, State
-from notifications.items import item, rendered
+from notifications.items import encoded, shared
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode
 
 __all__ = ["Frame", "Letters", "replayed", "reset"]
@@ -26,7 +26,7 @@ class Letters:
 
     def __init__(self, events: Mapping[int, EventCopy]) -> None:
         self._events = events
-        self._parts: dict[tuple[int, str], Any] = {}
+        self._parts: dict[tuple[int, str], bytes] = {}
         self._frames: dict[tuple[str, int, str, bool], Frame | None] = {}
 
     def frame(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
@@ -42,12 +42,14 @@ class Letters:
     def _made(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
         if step.rows is None or len(step.rows) > DELTA_ROWS:
             return None
-        if any(row.event not in self._events and not row.deleted for row in step.rows):
+        try:
+            items = [encoded(row, None if row.deleted else self._shared(row.event, language)) for row in step.rows]
+        except KeyError:
             return None
         delta = Delta(
             base="0" if from_nowhere else str(Position(step.epoch, step.base)),
             position=str(Position(step.epoch, step.top)),
-            items=[item(row, None if row.deleted else self._rendered(row.event, language)) for row in step.rows],
+            items=_raw(items),
             ops=step.ops,
             unread=step.unread,
             unseen=step.unseen,
@@ -57,11 +59,12 @@ class Letters:
         is_short = len(text) <= DELTA_BYTES or len(step.rows) == 1
         return Frame(text, step.top - step.base) if is_short else None
 
-    def _rendered(self, event_id: int, language: str) -> Any:
+    def _shared(self, event_id: int, language: str) -> bytes:
         key = (event_id, language)
         if key not in self._parts:
+            event = self._events[event_id]
             with override(language):
-                self._parts[key] = rendered(self._events[event_id])
+                self._parts[key] = shared(event)
         return self._parts[key]
 
 
@@ -74,7 +77,7 @@ def replayed(base: Position, state: State, rows: Iterable[tuple[Row, EventCopy |
         delta = Delta(
             base=str(base),
             position=str(state.position if is_last else base),
-            items=[msgspec.Raw(encoded) for _, encoded in part],  # type: ignore[misc]  # an item's bytes
+            items=_raw(ready for _, ready in part),
             ops=[],
             unread=state.unread,
             unseen=state.unseen,
@@ -98,7 +101,12 @@ def reset(page: Page) -> Frame:
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> list[tuple[Row, bytes]]:
     with override(language):
-        return [(row, msgspec.json.encode(item(row, None if event is None else rendered(event)))) for row, event in rows]
+        return [(row, encoded(row, None if event is None else shared(event))) for row, event in rows]
+
+
+def _raw(items: Iterable[bytes]) -> Any:
+    """Items that are JSON already."""
+    return [msgspec.Raw(each) for each in items]
 
 
 def _parts(rows: list[tuple[Row, bytes]]) -> list[tuple[list[tuple[Row, bytes]], bool]]:

@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from notifications.protocol import EventCopy, Hidden, Item, Row
 from notifications.rules import render_text
 
-__all__ = ["item", "rendered", "safe_url"]
+__all__ = ["encoded", "item", "rendered", "safe_url", "shared"]
 
 LINK: Final = re.compile(r"(https?://[^\s\\]|mailto:|/(?![/\\])|[?#])", re.IGNORECASE)
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -43,6 +45,19 @@ def item(row: Row, parts: Mapping[str, Any] | None) -> Item | Hidden:
     if row.deleted or parts is None:
         return Hidden(id=row.event, stamp=row.stamp)
     return Item(id=row.event, number=row.number, stamp=row.stamp, read=row.read, archived=row.archived, **parts)
+
+
+def shared(event: EventCopy) -> bytes:
+    """What `rendered()` says, as JSON without its opening brace, so that `encoded()` need not encode it for each reader."""
+    return msgspec.json.encode(rendered(event))[1:]
+
+
+def encoded(row: Row, rest: bytes | None) -> bytes:
+    """The JSON of `item()`, from what is `shared()` by its readers; None if there is nothing to show."""
+    if row.deleted or rest is None:
+        return msgspec.json.encode(item(row, None))
+    own = (row.event, row.number, row.stamp, b"true" if row.read else b"false", b"true" if row.archived else b"false")
+    return b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,' % own + rest
 
 
 def _label(content: Mapping[str, Any], name: str) -> str:

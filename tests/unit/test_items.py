@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from django.utils.translation import override
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifications.items import item, rendered, safe_url
+from notifications.items import encoded, item, rendered, safe_url, shared
 from notifications.protocol import EventCopy, Hidden, Item, Row
 
 HOSTILE = [
@@ -99,6 +100,19 @@ def test_a_row_is_shown_with_its_state():
     assert (made.id, made.number, made.stamp, made.read, made.archived) == (9, 3, 5, True, True)
     assert (made.title, made.body, made.url, made.icon, made.actor) == ("t", "", "/x/", "", "")
     assert (made.data, made.created_at, made.kind, made.severity) == ({"a": [1]}, NOW, "k", "info")
+
+
+numbers = st.integers(0, 2**53 - 1)
+
+
+@settings(max_examples=60)
+@given(st.builds(Row, numbers, numbers, numbers, st.booleans(), st.booleans(), st.booleans()), st.text(), st.booleans())
+def test_what_is_encoded_in_parts_is_the_item(row, title, is_there):
+    event = EventCopy("plain", {"severity": "info", "title": title, "data": {"a": [1, None]}}, datetime(2026, 11, 22, tzinfo=UTC))
+    whole = item(row, rendered(event) if is_there else None)
+    assert msgspec.json.decode(encoded(row, shared(event) if is_there else None)) == msgspec.json.decode(
+        msgspec.json.encode(whole)
+    )
 
 
 def test_names_and_texts_are_in_the_active_language():
