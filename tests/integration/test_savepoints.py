@@ -310,6 +310,11 @@ def closes_the_connection(scene: Scene) -> None:
         connection.close()
 
 
+def closes_the_connection_without_a_statement(scene: Scene) -> None:
+    with scene.tried():
+        connection.close()
+
+
 def sites_own_error_is_undone_by_hand_after_the_block(scene: Scene) -> None:
     """On PostgreSQL the transaction is aborted when the block begins."""
     point = transaction.savepoint()
@@ -482,6 +487,16 @@ def test_nested_blocks_make_the_outer_savepoint_first():
         with lazy(), lazy():
             Label.objects.count()
     assert words == ["SAVEPOINT", "SAVEPOINT", "SAVEPOINT", "SELECT", "RELEASE", "RELEASE", "RELEASE"]
+
+
+def test_nested_savepoints_have_names_of_their_own_and_sequent_ones_share_one():
+    """Of two with one name MySQL keeps the later; and a statement that comes again is one that the driver has parsed."""
+    with transaction.atomic(), CaptureQueriesContext(connection) as queries:
+        for _ in range(2):
+            with lazy(), lazy():
+                Label.objects.count()
+    names = [query["sql"] for query in queries.captured_queries if query["sql"].startswith("SAVEPOINT")]
+    assert (len(names), len(set(names[:2])), names[:2]) == (4, 2, names[2:])
 
 
 def test_in_autocommit_only_the_blocks_own_statements_are_sent():
