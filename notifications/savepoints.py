@@ -111,7 +111,9 @@ class LazySavepoint:
                 self._execute(operations.savepoint_rollback_sql)
                 self._execute(operations.savepoint_commit_sql)
             except Error:
-                connection.needs_rollback = True  # as `atomic()` does: only the whole transaction can be rolled back now
+                # As `atomic()` does: only the whole transaction can be rolled back now. But a connection that is lost has done
+                # so already, and whoever swallowed the error must not hide that from the site: its commit shall raise.
+                connection.needs_rollback = not getattr(connection.connection, "closed", False)
 
     def _execute(self, sql: Callable[[str], str]) -> None:
         with self._connection.cursor() as cursor:
