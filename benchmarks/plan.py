@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks.results import Results
 from benchmarks.scene import Scene, Stage
-from benchmarks.subjects import REFERENCE, SERVERS, Subject
+from benchmarks.subjects import REFERENCE, Subject
 from benchmarks.works import push, rows, writer
 
 __all__ = ["WORKS", "Size", "run"]
@@ -98,8 +98,8 @@ def _rows(stage: Stage, subjects: Sequence[Subject], works: Collection[str], siz
     """Plain Channels as the reference, and the app on all that was chosen."""
     with ExitStack() as stack:
         chosen = [subject for subject in subjects if subject == REFERENCE or subject.way == "live"]
-        is_both = {subject.server for subject in chosen} == set(SERVERS)
-        chosen = [subject for subject in chosen if subject.server == "daphne" or not is_both]  # the database is most of it
+        has_daphne = any(subject.server == "daphne" and subject.way == "live" for subject in chosen)
+        chosen = [subject for subject in chosen if subject.server == "daphne" or not has_daphne]  # the database is most of it
         scenes = [stack.enter_context(stage.scene(subject)) for subject in chosen]
         rounds = min(size.rounds, LONG_ROUNDS)
         for number in range(1, rounds + 1 if "save" in works else 1):

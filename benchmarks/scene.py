@@ -126,8 +126,8 @@ class Stage:
                     env["REDIS_URL"] = stack.enter_context(redis_server()).url
                 client = stack.enter_context(Helper("benchmarks.client", env={}))
                 sender = stack.enter_context(Helper("benchmarks.sender", env=env))
-            start = daphne_process if subject.server == "daphne" else uvicorn_process
-            options = ("--verbosity", "0") if subject.server == "daphne" else ("--log-level", "warning", "--no-access-log")
+            start = daphne_process if subject.is_daphne else uvicorn_process
+            options = ("--verbosity", "0") if subject.is_daphne else ("--log-level", "warning", "--no-access-log")
             application = f"benchmarks.site.{APPLICATIONS[subject.way]}:application"
             with pinned_to(SERVER_CORES):
                 serving = start(env, application=application, settings="benchmarks.site.settings", options=options)

@@ -13,7 +13,8 @@ WAYS: Final = {
     "eventstream": "django-eventstream",
     "live": "django-live-notifications",
 }
-SERVERS: Final = ("daphne", "uvicorn")
+SERVERS: Final = ("daphne", "direct", "uvicorn")
+"""`direct` is Daphne with the app's direct writes."""
 LAYERS: Final = ("memory", "core", "pubsub")
 DATABASES: Final = ("sqlite", "postgres")
 
@@ -35,7 +36,12 @@ class Subject:
         """For people."""
         layer = {"memory": "in-memory", "core": "core", "pubsub": "pub/sub"}[self.layer]
         layer = layer if self.way in {"channels", "live"} else "Redis"
-        return f"{WAYS[self.way]}, {self.server}, {layer}, {'PostgreSQL' if self.database == 'postgres' else 'SQLite'}"
+        server = "daphne with direct writes" if self.server == "direct" else self.server
+        return f"{WAYS[self.way]}, {server}, {layer}, {'PostgreSQL' if self.database == 'postgres' else 'SQLite'}"
+
+    @property
+    def is_daphne(self) -> bool:
+        return self.server != "uvicorn"
 
     @property
     def is_alone(self) -> bool:
@@ -53,7 +59,8 @@ def by_name(name: str) -> Subject:
 
 def usual() -> list[Subject]:
     """What `make bench` compares if nothing else is asked for."""
-    mine = [Subject("live", server, "pubsub", database) for database in DATABASES for server in SERVERS]
+    mine = [Subject("live", server) for server in SERVERS]
+    mine += [Subject("live", "daphne", database="postgres")]
     others = [Subject("channels", "uvicorn"), Subject("socketio", "uvicorn"), Subject("eventstream", "uvicorn")]
     return [REFERENCE, *others, *mine]
 
@@ -65,6 +72,6 @@ def chosen(
     found = [REFERENCE]
     for way, server, layer, database in product(ways, servers, layers, databases):
         is_other = way in {"socketio", "eventstream"}
-        if not (is_other and (layer != "pubsub" or database != "sqlite")):
+        if (way == "live" or server != "direct") and not (is_other and (layer != "pubsub" or database != "sqlite")):
             found.append(Subject(way, server, layer, database))
     return list(dict.fromkeys(found))

@@ -65,6 +65,7 @@ CORE: Final = [Subject("live", "daphne", layer, database) for layer in ("core", 
 
 TARGETS: Final = [
     Target("broadcast, CPU a delivery", "broadcast", "cpu_us", D, 1 / 4, is_ratio=True),
+    Target("broadcast, CPU a delivery", "broadcast", "cpu_us", _of("direct", "sqlite"), 1 / 12, is_ratio=True),
     Target("broadcast, CPU a delivery", "broadcast", "cpu_us", U, 1 / 12, is_ratio=True),
     Target("personal, push alone, CPU a delivery", "personal", "cpu_us", D, 1 / 5, is_ratio=True),
     Target("personal, push alone, CPU a delivery", "personal", "cpu_us", U, 1 / 10, is_ratio=True),

@@ -24,6 +24,9 @@ class AppSettings:
     SOCKETS_PER_USER: int = 20
     """Open sockets that one user may have in one server process; a further one is closed with 4029."""
 
+    DIRECT_WRITES: bool = False
+    """Whether frames go straight into Daphne's TCP connections where that is possible; see `direct.py`."""
+
     LOGIN_URL: str = ""
     """Where "Signed out: sign in again" leads; empty means Django's `LOGIN_URL`."""
 

@@ -16,7 +16,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.utils.translation import get_supported_language_variant
 
-from notifications import inbox
+from notifications import direct, inbox
 from notifications.conf import app_settings
 from notifications.hub import HEARTBEAT_SECONDS, Hub
 from notifications.logs import is_due
@@ -126,7 +126,9 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         elif len(self.hub.sockets.get(identity.user, ())) >= app_settings.SOCKETS_PER_USER:
             self.end(CloseCode.TOO_MANY_SOCKETS, "too many sockets", 30.0)
         else:
-            self.socket = Socket(identity, key, send=self._send_text, end=self.end, transport=self.transport)
+            self.socket = Socket(
+                identity, key, send=self._send_text, end=self.end, transport=self.transport, write=direct.writer(self.base_send)
+            )
             self.hub.add(self.socket)
             socket_opened.send_robust(sender=type(self), user_id=identity.user_id)
 

@@ -97,7 +97,7 @@ class Delivery:
         if frame is None:
             self.lost_track(socket)
         else:
-            _push(socket, frame, Position(step.epoch, step.top))
+            _push(socket, frame, step.epoch, step.top)
 
     def _fell_behind(self, socket: Socket) -> None:
         self._behind.add(socket)
@@ -144,17 +144,17 @@ class Delivery:
         for frame in frames:
             if not socket.stream.is_open:
                 return  # still behind; reopened() goes on from the cursor
-            _push(socket, frame, position)
+            _push(socket, frame, *position)
         if not socket.stream.caught_up():
             self._fell_behind(socket)
 
 
-def _push(socket: Socket, frame: Frame, position: Position) -> None:
+def _push(socket: Socket, frame: Frame, epoch: str, top: int) -> None:
     stream, text, size = socket.stream, frame.text, len(frame.text)
     if frame.last is not None:
         stream.sent_part(stamp=frame.last.stamp, event=frame.last.event, steps=frame.steps, size=size)
     else:
-        stream.sent(epoch=position.epoch, top=position.top, steps=frame.steps, size=size)
+        stream.sent(epoch=epoch, top=top, steps=frame.steps, size=size)
     if stream.must_ask:
         ack = secrets.token_urlsafe(6)  # only somebody who has read the frame can send it back
         stream.asked(ack, now=time.monotonic())

@@ -8,7 +8,7 @@ from django.utils.translation import override
 
 from notifications.inbox import Page, State
 from notifications.items import encoded, shared
-from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode
+from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode, printed
 
 __all__ = ["Frame", "Letters", "replayed", "reset"]
 
@@ -47,8 +47,8 @@ class Letters:
         except KeyError:
             return None
         delta = Delta(
-            base="0" if from_nowhere else str(Position(step.epoch, step.base)),
-            position=str(Position(step.epoch, step.top)),
+            base="0" if from_nowhere else printed(step.epoch, step.base),
+            position=printed(step.epoch, step.top),
             items=_raw(items),
             ops=step.ops,
             unread=step.unread,

@@ -36,6 +36,7 @@ __all__ = ["HEARTBEAT_SECONDS", "Hub"]
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 25
+BEAT_SECONDS: Final = 2.0  # between two looks at every socket
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 SWEEP_SECONDS: Final = 5.0
 QUICK_SECONDS: Final = 0.01
@@ -230,7 +231,7 @@ class Hub:
         await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing))
 
     async def _beat(self) -> None:
-        await asyncio.sleep(1)
+        await asyncio.sleep(BEAT_SECONDS)
         now = time.monotonic()
         for socket in self._everyone():
             socket.check_line(now)

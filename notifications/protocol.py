@@ -47,6 +47,7 @@ __all__ = [
     "asking",
     "decode_command",
     "encode",
+    "printed",
 ]
 
 SUBPROTOCOL: Final = "notifications.v1.json"
@@ -78,7 +79,7 @@ class Position(NamedTuple):
     top: int
 
     def __str__(self) -> str:
-        return f"{self.epoch}.{self.top}" if self.epoch else "0"
+        return printed(self.epoch, self.top)
 
     @classmethod
     def parse(cls, text: str) -> "Position | None":
@@ -89,6 +90,11 @@ class Position(NamedTuple):
         if not (epoch and dot and top.isascii() and top.isdigit() and len(top) < 20):
             return None
         return cls(epoch, int(top))
+
+
+def printed(epoch: str, top: int) -> str:
+    """The position as it is on the wire."""
+    return f"{epoch}.{top}" if epoch else "0"
 
 
 NO_POSITION: Final = Position("", 0)  # of a user who has no inbox yet

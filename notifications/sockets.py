@@ -32,6 +32,7 @@ class Socket:
         send: Callable[[str], Coroutine[Any, Any, None]],
         end: Callable[[int, str, float | None], None],
         transport: Transport | None = None,
+        write: Callable[[str], bool] | None = None,
     ) -> None:
         self.identity = identity
         self.session_key = session_key
@@ -47,6 +48,8 @@ class Socket:
         self.on_sent: Callable[[], None] = lambda: None
         """Called when a send that did not finish at once has finished."""
         self._send = send
+        self._write = write
+        """The fast path: true if it has taken the frame."""
         self._transport = transport or Transport(None)
         self.heard = 0
         """Bytes of whole frames that came to the consumer, which has its own limits for them."""
@@ -70,6 +73,8 @@ class Socket:
             if len(self._waiting) > CONTROL_FRAMES:
                 self.end(CloseCode.SLOW, "too slow", 1.0)
             return
+        if self._write is not None and self._write(frame):
+            return
         sending = self._send(frame)
         try:
             waits_for = sending.send(None)
@@ -82,7 +87,7 @@ class Socket:
 
     def check_line(self, now: float) -> None:
         """End what no command tells of: a peer that makes the server write and does not read, or sends frames that only the
-        server sees (pings, endless fragments). Asked once a second."""
+        server sees (pings, endless fragments). Asked every few seconds."""
         unheard = self._transport.received() - self.heard
         self._allowance = min(UNHEARD_AT_ONCE, self._allowance + (now - self._checked) * UNHEARD_PER_SECOND)
         self._allowance -= unheard - self._unheard

@@ -51,6 +51,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": BACKENDS[SUB
 if SUBJECT.layer != "memory":
     CHANNEL_LAYERS["default"]["CONFIG"] = {"hosts": hosts}
 
+NOTIFICATIONS_DIRECT_WRITES = SUBJECT.server == "direct"
 NOTIFICATIONS_WATERMARK_SECONDS = float(os.environ.get("WATERMARK_SECONDS", "15"))
 
 if SUBJECT.way == "eventstream":

@@ -80,6 +80,7 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.la
 if os.environ.get("REDIS_URL"):
     CHANNEL_LAYERS = layers_at(os.environ["REDIS_URL"], os.environ.get("LAYER", "core"))
 
+NOTIFICATIONS_DIRECT_WRITES = bool(os.environ.get("DIRECT_WRITES"))
 NOTIFICATIONS_WATERMARK_SECONDS = float(os.environ.get("WATERMARK_SECONDS", "15"))
 
 LOGGING = {
