@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from django.utils.translation import override
 
 from notifications.inbox import Page, State
 from notifications.items import encoded, shared
@@ -62,9 +61,7 @@ class Letters:
     def _shared(self, event_id: int, language: str) -> bytes:
         key = (event_id, language)
         if key not in self._parts:
-            event = self._events[event_id]
-            with override(language):
-                self._parts[key] = shared(event)
+            self._parts[key] = shared(self._events[event_id], language)
         return self._parts[key]
 
 
@@ -100,8 +97,7 @@ def reset(page: Page) -> Frame:
 
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> list[tuple[Row, bytes]]:
-    with override(language):
-        return [(row, encoded(row, None if event is None else shared(event))) for row, event in rows]
+    return [(row, encoded(row, None if event is None else shared(event, language))) for row, event in rows]
 
 
 def _raw(items: Iterable[bytes]) -> Any:

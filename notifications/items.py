@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 import msgspec
+from django.utils.translation import override
 
 from notifications.protocol import EventCopy, Hidden, Item, Row
 from notifications.rules import render_text
@@ -47,9 +49,13 @@ def item(row: Row, parts: Mapping[str, Any] | None) -> Item | Hidden:
     return Item(id=row.event, number=row.number, stamp=row.stamp, read=row.read, archived=row.archived, **parts)
 
 
-def shared(event: EventCopy) -> bytes:
-    """What `rendered()` says, as JSON without its opening brace, so that `encoded()` need not encode it for each reader."""
-    return msgspec.json.encode(rendered(event))[1:]
+def shared(event: EventCopy, language: str) -> bytes:
+    """What `rendered()` says in this language, as JSON without its opening brace: encoded once for all its readers."""
+    content = event.content
+    texts = [content["title"], content.get("body"), *(content[name]["text"] for name in ("actor", "target") if content.get(name))]
+    is_translated = any(isinstance(text, Mapping) for text in texts)
+    with override(language) if is_translated else nullcontext():  # which costs as much as the rest
+        return msgspec.json.encode(rendered(event))[1:]
 
 
 def encoded(row: Row, rest: bytes | None) -> bytes:

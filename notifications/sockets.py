@@ -1,6 +1,7 @@
 """One open page as the hub sees it: who reads, in which language, how far its stream is, and how frames leave without waiting."""
 
 import asyncio
+import random
 import time
 import types
 from collections import deque
@@ -10,7 +11,7 @@ from typing import Any, Final
 from notifications.inbox import Cursor
 from notifications.protocol import CloseCode, Position
 from notifications.session import Identity
-from notifications.stream import Stream
+from notifications.stream import ASK_AT, Stream
 from notifications.transports import Transport
 
 __all__ = ["Socket"]
@@ -38,7 +39,7 @@ class Socket:
         self.session_key = session_key
         """Asked again by the watermark; never logged."""
         self.language = ""
-        self.stream = Stream()
+        self.stream = Stream(ask_at=random.uniform(ASK_AT, 2 * ASK_AT))
         self.is_listening = False
         """The page has said hello."""
         self.is_open = True

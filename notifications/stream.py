@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"]
+__all__ = ["ASK_AT", "WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"]
 
 WINDOW_STEPS: Final = 64
 WINDOW_BYTES: Final = 256 * 1024
 WINDOW_SECONDS: Final = 30.0  # a page that owes an acknowledgement for so long is closed
-PARTS: Final = 4  # of the window: a message asks for an acknowledgement when it fills one
+ASK_AT: Final = 0.25  # of the window, at least: when so much was sent since a message asked for an acknowledgement, one asks
 
 
 class Verdict(Enum):
@@ -38,6 +38,8 @@ class Stream:
 
     epoch: str = ""
     top: int = 0
+    ask_at: float = ASK_AT
+    """Of the window. Streams that differ in it do not all ask by the same broadcast."""
     cursor_event: int | None = None
     """Set while a long catch-up is under way: of the rows stamped `cursor_stamp`, those up to this event are sent."""
     cursor_stamp: int = 0
@@ -96,8 +98,8 @@ class Stream:
 
     @property
     def must_ask(self) -> bool:
-        """A quarter of the window is used: what was sent last shall ask for an acknowledgement."""
-        return self._unasked_steps * PARTS >= WINDOW_STEPS or self._unasked_size * PARTS >= WINDOW_BYTES
+        """What was sent last shall ask for an acknowledgement."""
+        return self._unasked_steps >= WINDOW_STEPS * self.ask_at or self._unasked_size >= WINDOW_BYTES * self.ask_at
 
     def asked(self, ack: str, *, now: float) -> None:
         """What was sent last carries this `ack`, unlike any other. The clock is monotonic, in seconds."""

@@ -115,6 +115,14 @@ def test_what_is_encoded_in_parts_is_the_item(row, title, is_there):
     )
 
 
+def test_what_readers_share_is_in_their_language():
+    text = {"id": "shipped", "params": {}}
+    for content in ({"title": text}, {"body": text}, {"actor": {"text": text}}, {"target": {"text": text}}):
+        copy = event(**{"target": None, **content})
+        assert b"versandt" in shared(copy, "de")
+        assert b"versandt" not in shared(copy, "en")
+
+
 def test_names_and_texts_are_in_the_active_language():
     with override("de"):
         assert rendered(event())["target"] == "versandt"
