@@ -75,7 +75,7 @@ def check_settings(**_: Any) -> Iterable[CheckMessage]:
                 hint=f"It must be of type {type(default).__name__}, as its default {default!r} is.",
                 id="live_notifications.E001",
             )
-        elif isinstance(value, int | float) and not 0 < value < float("inf"):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < float("inf"):
             yield Error(f"{name} is {value!r}.", hint="It must be a number above zero.", id="live_notifications.E002")
     prefix: object = app_settings.GROUP_PREFIX
     if isinstance(prefix, str) and not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", prefix):

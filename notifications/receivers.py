@@ -20,6 +20,7 @@ from notifications.logs import is_due
 from notifications.outbox import event_alias, write
 from notifications.rules import Change, Draft, ModelRule, SignalRule, registry
 from notifications.savepoints import LazySavepoint
+from notifications.statements import from_db
 
 __all__ = ["start"]
 
@@ -101,7 +102,7 @@ def _old_values(model: Any, pk: Any, watched: frozenset[str], using: str) -> dic
         statement = _selection(model, fields, connection.ops.quote_name)
         cursor.execute(statement, [model._meta.pk.get_db_prep_value(pk, connection)])
         row = cursor.fetchone()
-    return row and {field.attname: _from_db(field, value, connection) for field, value in zip(fields, row, strict=True)}
+    return row and {field.attname: from_db(field, value, connection) for field, value in zip(fields, row, strict=True)}
 
 
 @cache
@@ -120,13 +121,6 @@ def _is_plain(field: Any, table: str) -> bool:
 def _selection(model: Any, fields: Iterable[Any], quote: Callable[[str], str]) -> str:
     columns = ", ".join(quote(field.column) for field in fields)
     return f"SELECT {columns} FROM {quote(model._meta.db_table)} WHERE {quote(model._meta.pk.column)} = %s"
-
-
-def _from_db(field: Any, value: Any, connection: Any) -> Any:
-    expression = field.cached_col
-    for convert in (*connection.ops.get_db_converters(expression), *expression.get_db_converters(connection)):
-        value = convert(value, expression, connection)
-    return value
 
 
 def _after_save(sender: Any, instance: Any, created: bool, raw: bool, using: str, **_: Any) -> None:

@@ -2,28 +2,29 @@
 
 One relay at a time a database, by a turn row. It works in short transactions of at most 500 (event, recipient) pairs and a number
 of statements that does not grow with them. Numbers are given under the inboxes' locks, held to commit: number order is visibility
-order, and a rollback or crash leaves no hole. The one file with SQL of its own: the ORM would take four times as long.
+order, and a rollback or crash leaves no hole. Its SQL stands in `statements.py`.
 """
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
 from notifications import turn
 from notifications.logs import is_due
-from notifications.models import Event, Inbox, Notification, new_epoch
+from notifications.models import Event, Inbox
 from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
+from notifications.statements import Due, advance, deliver, due_events, due_widths, finish
 from notifications.visibility import may_see, users
 
 __all__ = ["TRIES", "after_commit", "disturbs_writers", "relay", "sweep"]
@@ -70,7 +71,7 @@ def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
     alias = using or event_alias()
     failed: set[int] = set()
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
-    while widths := set(_due(alias, failed).values_list("wide", flat=True).distinct()):
+    while widths := due_widths(alias, failed):
         for wide in sorted(widths):
             if not _attempt(alias, failed, wide=wide, is_sweep=is_sweep).is_mine:
                 return
@@ -79,7 +80,7 @@ def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
 def _relay_as_guest(alias: str) -> bool:
     """Relay in somebody else's request or command: narrow events only, and not for long. False: more is left for the hubs."""
     for _ in range(GUEST_SLICES):
-        if not _due(alias, ()).filter(wide=False).exists():
+        if False not in due_widths(alias, ()):
             return True
         if not _attempt(alias, set(), wide=False, is_sweep=False).is_mine:
             return False  # who has the turn may be a guest too, and leave without another look
@@ -98,16 +99,15 @@ def sweep(*, is_hearing: bool = False) -> None:
 
 
 def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
-    events = _due(alias, failed).filter(wide=wide)
-    counted: list[int] = []
+    due, counted = Due(wide=wide, failed=failed), []
     if is_sweep:
         with transaction.atomic(using=alias):
             if not turn.take(alias):
                 return Slice(is_mine=False)
-            counted = _count_tries(alias, events, _most(wide=wide))
-        events = events.filter(pk__in=counted)
+            counted = _count_tries(alias, due, _most(wide=wide))
+        due = Due(only=counted)
     try:
-        done = _together_or_each(alias, events, _most(wide=wide))
+        done = _together_or_each(alias, due, _most(wide=wide))
     except Exception:
         _give_back(alias, counted)
         raise
@@ -120,13 +120,14 @@ def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Sli
     return done
 
 
-def _count_tries(alias: str, events: QuerySet[Event], most: int) -> list[int]:
+def _count_tries(alias: str, due: Due, most: int) -> list[int]:
     """Choose what to attempt and count the try, in a commit before it: an event that kills its relay is set aside in the end.
 
     What has been tried before is a suspect and attempted alone, so that the innocent are not counted with it.
     """
+    events = Event.objects.using(alias).due().filter(wide=bool(due.wide)).exclude(pk__in=due.failed)
     suspects = events.filter(tries__gt=0).order_by("pk")[:1]
-    ids = [event.pk for event in suspects or _fitting(list(events.order_by("pk")[:most]))]
+    ids = [event.pk for event in suspects or _fitting(due_events(alias, due, most))]
     chosen = Event.objects.using(alias).filter(pk__in=ids)
     chosen.update(tries=F("tries") + 1)
     spent = list(chosen.filter(tries__gt=TRIES).values_list("pk", flat=True))
@@ -141,17 +142,17 @@ def _give_back(alias: str, counted: list[int]) -> None:
         Event.objects.using(alias).filter(pk__in=counted, tries__gt=0).update(tries=F("tries") - 1)
 
 
-def _together_or_each(alias: str, events: QuerySet[Event], most: int) -> Slice:
+def _together_or_each(alias: str, due: Due, most: int) -> Slice:
     """A slice; if it fails through one of its events, each of them on its own, to find out through which."""
     try:
-        return _repeated(alias, events, most)
+        return _repeated(alias, due, most)
     except NOT_ITS_FAULT:
         raise
     except Exception as error:
         whole = Slice()
-        for event_id in list(events.order_by("pk").values_list("pk", flat=True)[:most]):
+        for event_id in [event.pk for event in due_events(alias, due, most)]:
             try:
-                one = _repeated(alias, Event.objects.using(alias).filter(pk=event_id, pending=True), 1)
+                one = _repeated(alias, Due(only=[event_id]), 1)
             except NOT_ITS_FAULT:
                 raise
             except Exception as each:  # noqa: BLE001 - whatever this event's data or the site's code raises
@@ -167,10 +168,10 @@ def _together_or_each(alias: str, events: QuerySet[Event], most: int) -> Slice:
         return whole
 
 
-def _repeated(alias: str, events: QuerySet[Event], most: int) -> Slice:
+def _repeated(alias: str, due: Due, most: int) -> Slice:
     for repeat in range(REPEATS):
         try:
-            return _slice(alias, events, most)
+            return _slice(alias, due, most)
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", None) not in ("40001", "40P01") or repeat == REPEATS - 1:
                 raise
@@ -178,23 +179,18 @@ def _repeated(alias: str, events: QuerySet[Event], most: int) -> Slice:
     raise AssertionError("unreachable")
 
 
-def _slice(alias: str, events: QuerySet[Event], most: int) -> Slice:
+def _slice(alias: str, due: Due, most: int) -> Slice:
     done = Slice()
     with transaction.atomic(using=alias):
         if not turn.take(alias):
             return Slice(is_mine=False)
-        chosen = _fitting(list(events.order_by("pk")[:most]))
+        chosen = _fitting(due_events(alias, due, most))
         for event, user_ids in _recipients(alias, chosen, done):
             done.events.append(event)
             done.recipients[event.pk] = user_ids
         done.steps = _fan_out(alias, done)
         _record_progress(alias, done)
     return done
-
-
-def _due(alias: str, failed: Iterable[int]) -> QuerySet[Event]:
-    due = Event.objects.using(alias).due()
-    return due.exclude(pk__in=list(failed)) if failed else due
 
 
 def _most(*, wide: bool) -> int:
@@ -277,68 +273,21 @@ def _fan_out(alias: str, done: Slice) -> list[Step]:
         return []
     arrivals = [(user_id, len(per_user[user_id])) for user_id in sorted(per_user)]
     rows, steps = [], []
-    for user_id, epoch, top, unread, unseen, seen_upto in _advance(alias, arrivals):
+    for user_id, epoch, top, unread, unseen, seen_upto in advance(alias, arrivals):
         events = per_user[user_id]
         base = top - len(events)
         mine = [Row(event.pk, number, number) for number, event in enumerate(events, base + 1)]
-        rows += [Notification(recipient_id=user_id, event_id=row.event, number=row.number, stamp=row.stamp) for row in mine]
+        rows += [(user_id, row) for row in mine]
         steps.append(Step(str(user_id), epoch, base, top, unread, unseen, seen_upto, mine, []))
-    Notification.objects.using(alias).bulk_create(rows)
+    deliver(alias, rows)
     return steps
-
-
-def _advance(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
-    """Lock the inboxes in user order, making those that are missing, and add each user's number of arrivals.
-
-    Returns `(user id, epoch, top, unread, unseen, seen_upto)` after that. One upsert on PostgreSQL and SQLite.
-    """
-    connection = connections[alias]
-    if connection.vendor not in ("postgresql", "sqlite"):
-        return _advance_by_orm(alias, arrivals)
-    key = get_user_model()._meta.pk
-    quote = connection.ops.quote_name
-    table = quote(Inbox._meta.db_table)
-    columns = [quote(_column(name)) for name in ("user", "epoch", "top", "unread", "unseen", "seen_upto", "pruned")]
-    user, epoch, top, unread, unseen, seen_upto, _pruned = columns
-    sql = (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-        + ", ".join(["(%s, %s, %s, %s, %s, 0, 0)"] * len(arrivals))
-        + f" ON CONFLICT ({user}) DO UPDATE SET "
-        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in (top, unread, unseen))
-        + f" RETURNING {user}, {epoch}, {top}, {unread}, {unseen}, {seen_upto}"
-    )
-    values: list[Any] = []
-    for user_id, count in arrivals:
-        values += [key.get_db_prep_value(user_id, connection), new_epoch(), count, count, count]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return [(key.to_python(row[0]), *row[1:]) for row in cursor.fetchall()]
-
-
-def _column(name: str) -> str:
-    return str(Inbox._meta.get_field(name).get_attname_column()[1])  # type: ignore[union-attr]
-
-
-def _advance_by_orm(alias: str, arrivals: list[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
-    inboxes = Inbox.objects.using(alias)
-    user_ids = [user_id for user_id, _ in arrivals]
-    inboxes.bulk_create([Inbox(pk=user_id) for user_id in user_ids], ignore_conflicts=True)
-    found = {inbox.pk: inbox for inbox in inboxes.filter(pk__in=user_ids).order_by("pk").select_for_update()}
-    for user_id, count in arrivals:
-        inbox = found[user_id]
-        inbox.top, inbox.unread, inbox.unseen = inbox.top + count, inbox.unread + count, inbox.unseen + count
-    inboxes.bulk_update(found.values(), ["top", "unread", "unseen"])
-    return [
-        (inbox.pk, inbox.epoch, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto)
-        for inbox in (found[user_id] for user_id in user_ids)
-    ]
 
 
 def _record_progress(alias: str, done: Slice) -> None:
     events = Event.objects.using(alias)
     finished = [event.pk for event in done.events if event.pending is None]
     if finished:
-        events.filter(pk__in=finished).update(pending=None)
+        finish(alias, finished)
     for event in done.events:  # at most one: a wide event has its slice to itself
         if event.pending:
             events.filter(pk=event.pk).update(users_done=event.users_done, groups_after=event.groups_after, tries=0)

@@ -4,11 +4,13 @@ A process without a hub (a command, a Celery or WSGI worker) pays for a relay of
 """
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import NotSupportedError
 from django.utils import timezone
 
 from notifications.models import RelayTurn
@@ -20,7 +22,7 @@ SAID_SECONDS: Final = 4  # past which it is said anew
 ASKED_SECONDS: Final = 3.0  # for which a process remembers the answer
 POSTGRES_LIMITS: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; "
-    "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'"
+    "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'; "
 )
 _answers: dict[str, tuple[float, bool]] = {}
 """By alias: until when, by the monotonic clock, and what."""
@@ -31,19 +33,32 @@ def take(alias: str) -> bool:
     connection = connections[alias]
     turns = RelayTurn.objects.using(alias)
     is_outermost = not connection.savepoint_ids  # else in a site's TestCase
-    if connection.vendor == "postgresql" and is_outermost:
-        with connection.cursor() as cursor:
-            cursor.execute(POSTGRES_LIMITS)
+    before = POSTGRES_LIMITS if connection.vendor == "postgresql" and is_outermost else ""
     if connection.features.has_select_for_update_skip_locked:
-        if turns.filter(pk=1).select_for_update(skip_locked=True).exists():
+        if _lock(connection, before):
             return True
         if turns.filter(pk=1).exists():
             return False
         turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
-        return turns.filter(pk=1).select_for_update(skip_locked=True).exists()
-    if not turns.filter(pk=1).update(taken=F("taken") + 1):
-        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
+        return _lock(connection)
+    table, taken, key = (connection.ops.quote_name(name) for name in (RelayTurn._meta.db_table, "taken", "id"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET {taken} = {taken} + 1 WHERE {key} = 1")
+        if cursor.rowcount:
+            return True
+    turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
     return True
+
+
+def _lock(connection: BaseDatabaseWrapper, before: str = "") -> bool:
+    """`before`: statements that go in the same round trip."""
+    table, key = (connection.ops.quote_name(name) for name in (RelayTurn._meta.db_table, "id"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"{before}SELECT {key} FROM {table} WHERE {key} = 1 {connection.ops.for_update_sql(skip_locked=True)}")
+        with suppress(NotSupportedError):  # psycopg 2 has the last result at once
+            while cursor.nextset():
+                pass
+        return cursor.fetchone() is not None
 
 
 def attend(alias: str) -> None:

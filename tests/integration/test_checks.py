@@ -68,6 +68,8 @@ def test_w001_an_unknown_setting(settings):
         ("WATERMARK_SECONDS", None),
         ("WATERMARK_SECONDS", True),
         ("SOCKETS_PER_USER", 1.5),
+        ("DIRECT_WRITES", 1),
+        ("DIRECT_WRITES", "yes"),
         ("SOCKETS_PER_USER", "20"),
         ("SOCKETS_PER_USER", True),
         ("CHANNEL_LAYER", 1),
@@ -92,7 +94,16 @@ def test_e002_a_number_of_seconds_that_never_pass(settings, value):
     assert ids() == ["E002"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("WATERMARK_SECONDS", 3), ("WATERMARK_SECONDS", 0.5), ("SOCKETS_PER_USER", 1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WATERMARK_SECONDS", 3),
+        ("WATERMARK_SECONDS", 0.5),
+        ("SOCKETS_PER_USER", 1),
+        ("DIRECT_WRITES", False),
+        ("DIRECT_WRITES", True),
+    ],
+)
 def test_right_values_are_passed_over_in_silence(settings, name, value):
     settings.__setattr__(f"NOTIFICATIONS_{name}", value)
     assert ids() == []
