@@ -356,7 +356,10 @@ async def test_an_untested_release_goes_the_ordinary_way(lines, monkeypatch, nam
     assert line.write is not None
     monkeypatch.setitem(direct.TESTED, name, ("0.",))
     direct._is_tested.cache_clear()
-    assert direct.writer(line.send) is None
+    other = await lines()
+    assert other.write is None
+    other.socket.push("ordinary")
+    assert other.read() == plain("ordinary")
     monkeypatch.setitem(direct.TESTED, "no-such-package", ("",))
     direct._is_tested.cache_clear()
     assert direct.writer(line.send) is None
