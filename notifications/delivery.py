@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from notifications.frames import Frame, Letters, replayed, reset
+from notifications.frames import Frame, Letters, Shared, replayed, reset
 from notifications.inbox import Page, Replay, read_page, replay
 from notifications.protocol import Position, Step, asking
 from notifications.sockets import Socket
@@ -127,6 +127,7 @@ class Delivery:
         pages = await self._reader.run(_read_pages, torn) if torn else {}
         # No `await` from here on: what a socket's position was a moment ago, it still is.
         frames: dict[Any, list[Frame]] = {}
+        known: Shared = {}
         for socket in sockets:
             if socket not in self._sockets.get(socket.identity.user, ()):
                 continue
@@ -136,7 +137,7 @@ class Delivery:
             key = (socket.identity.user_id, socket.language, socket.position, socket.stream.owes_answer)
             answer = answers[socket.identity.user_id]
             if key not in frames:
-                frames[key] = _frames(socket, answer, pages)
+                frames[key] = _frames(socket, answer, pages, known)
             position = Position.parse(pages[key[:2]].position) if answer.rows is None else answer.state.position
             self._bring_forward(socket, frames[key], position or NOWHERE)
 
@@ -166,9 +167,9 @@ def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page
     return {(user_id, language): read_page(user_id, language=language) for user_id, language in wanted}
 
 
-def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page]) -> list[Frame]:
+def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page], known: Shared) -> list[Frame]:
     if answer.rows is None:
         return [reset(pages[socket.identity.user_id, socket.language])]
     if answer.state.position == socket.position and not socket.stream.owes_answer:
         return []
-    return list(replayed(socket.position, answer.state, answer.rows, socket.language))
+    return list(replayed(socket.position, answer.state, answer.rows, socket.language, known))

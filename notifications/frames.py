@@ -1,7 +1,7 @@
 """The frames that carry steps: a wake-up's deltas, a replay's deltas, a reset. Each event is rendered once a language."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -9,7 +9,11 @@ from notifications.inbox import Page, State
 from notifications.items import encoded, shared
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode, printed
 
-__all__ = ["Frame", "Letters", "replayed", "reset"]
+__all__ = ["Frame", "Letters", "Shared", "replayed", "reset"]
+
+
+Shared: TypeAlias = dict[tuple[int, str], bytes]
+"""By event and language, what `items.shared()` makes of it."""
 
 
 class Frame(NamedTuple):
@@ -25,7 +29,7 @@ class Letters:
 
     def __init__(self, events: Mapping[int, EventCopy]) -> None:
         self._events = events
-        self._parts: dict[tuple[int, str], bytes] = {}
+        self._parts: Shared = {}
         self._frames: dict[tuple[str, int, str, bool], Frame | None] = {}
 
     def frame(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
@@ -65,12 +69,15 @@ class Letters:
         return self._parts[key]
 
 
-def replayed(base: Position, state: State, rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> Iterator[Frame]:
+def replayed(
+    base: Position, state: State, rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared
+) -> Iterator[Frame]:
     """The deltas that lead a page from `base` to `state`, each of at most `DELTA_ROWS` rows and `DELTA_BYTES`.
 
     All but the last say `more` and leave the page's position where it is. `rows`: each with its event, or None if it is hidden.
+    `known`: what others who come forward at this moment have had rendered.
     """
-    for part, is_last in _parts(_encoded(rows, language)):
+    for part, is_last in _parts(_encoded(rows, language, known)):
         delta = Delta(
             base=str(base),
             position=str(state.position if is_last else base),
@@ -96,8 +103,14 @@ def reset(page: Page) -> Frame:
     return Frame(encode(message), max(1, len(page.items)))
 
 
-def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str) -> list[tuple[Row, bytes]]:
-    return [(row, encoded(row, None if event is None else shared(event, language))) for row, event in rows]
+def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared) -> list[tuple[Row, bytes]]:
+    made = []
+    for row, event in rows:
+        key = (row.event, language)
+        if event is not None and key not in known:
+            known[key] = shared(event, language)
+        made.append((row, encoded(row, None if event is None else known[key])))
+    return made
 
 
 def _raw(items: Iterable[bytes]) -> Any:

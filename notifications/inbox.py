@@ -5,7 +5,7 @@ takes the inbox's lock, every step gets the next number, and on commit `ringer.p
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -150,8 +150,8 @@ def read_page(
 
 
 def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
-    """What each user's page, standing at a cursor, has missed. The number of queries does not grow with the users or their
-    rows, but for one an event whose kind has `visible_to`.
+    """What each user's page, standing at a cursor, has missed. Two queries for some 2,000 rows, whoever's they are, and one
+    for each event whose kind has `visible_to`.
 
     At most `RESET_ROWS` rows a user; where there are more, or the cursor means nothing in the inbox (another epoch, below
     `pruned`, above `top`), a fresh page is called for.
@@ -168,7 +168,7 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
             answers[user_id] = Replay(state, [])
         else:
             behind[user_id] = cursor
-    missed = _rows_after(behind, found)
+    missed = {user_id: rows for batch in _batches(behind, found) for user_id, rows in _rows_after(batch, found).items()}
     again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
     for user_id, cursor in behind.items():
         state = found[str(user_id)]
@@ -275,26 +275,40 @@ def _check_epoch(user_id: Any, cursor: Cursor, state: State) -> None:
 
 
 def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> dict[Any, list[Notification]]:
-    if not cursors:
-        return {}
     wanted = Q()
     for user_id, cursor in cursors.items():
         later = Q(stamp__gt=cursor.stamp)
         if cursor.event is not None:
             later |= Q(stamp=cursor.stamp, event_id__gt=cursor.event)
         wanted |= Q(later, recipient_id=user_id, stamp__lte=found[str(user_id)].position.top)
-    rows = (
-        Notification.objects.using(_alias()).filter(wanted).select_related("event").order_by("recipient_id", "stamp", "event_id")
-    )
+    rows = Notification.objects.using(_alias()).filter(wanted).order_by("recipient_id", "stamp", "event_id")
     most = RESET_ROWS + 1 if len(cursors) == 1 else BATCH_ROWS
     read = list(rows[:most])
     if len(cursors) > 1 and len(read) == most:
         return {user_id: _rows_after({user_id: cursor}, found)[user_id] for user_id, cursor in cursors.items()}
+    events = Event.objects.using(_alias()).in_bulk({row.event_id for row in read})  # each once, however many have it
     by_user: dict[Any, list[Notification]] = {user_id: [] for user_id in cursors}
     keys = {str(user_id): user_id for user_id in cursors}
     for row in read:
-        by_user[keys[str(row.recipient_id)]].append(row)
+        if row.event_id in events:
+            row.event = events[row.event_id]
+            by_user[keys[str(row.recipient_id)]].append(row)
     return by_user
+
+
+def _batches(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> Iterator[dict[Any, Cursor]]:
+    """Users whose rows fit one query, as far as the steps that they missed tell."""
+    batch: dict[Any, Cursor] = {}
+    rows = 0
+    for user_id, cursor in cursors.items():
+        missed = min(found[str(user_id)].position.top - cursor.stamp, RESET_ROWS) + 1
+        if batch and rows + missed >= BATCH_ROWS:
+            yield batch
+            batch, rows = {}, 0
+        batch[user_id] = cursor
+        rows += missed
+    if batch:
+        yield batch
 
 
 def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], int | None]:

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notifications import Text, inbox_changed, notify
+from notifications import Text, inbox, inbox_changed, notify
 from notifications.inbox import Cursor, forget, mark, mark_seen, read_page, recount, renew_epochs, replay, states
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
@@ -522,8 +522,20 @@ def test_the_number_of_queries_does_not_grow_with_the_users(people, django_asser
     users = people(20)
     notify("plain", to=users, title="t")
     for some in (users[:1], users):
-        with django_assert_num_queries(3):
+        with django_assert_num_queries(4):
             replay({user.pk: Cursor("", 0) for user in some})
+
+
+def test_many_rows_of_many_users_are_read_in_batches_not_user_by_user(people, django_assert_max_num_queries, monkeypatch):
+    users = people(12)
+    for number in range(5):
+        notify("plain", to=users, title=f"n{number}")
+    cursors = {user.pk: Cursor("", 0) for user in users}
+    monkeypatch.setattr(inbox, "BATCH_ROWS", 30)  # of 60
+    with django_assert_max_num_queries(8):  # two of states, three batches of two
+        answers = replay(cursors)
+    titles = {tuple(copy.content["title"] for _, copy in answers[user.pk].rows or () if copy) for user in users}
+    assert titles == {("n0", "n1", "n2", "n3", "n4")}
 
 
 # the promise of it all
