@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import select
 import socket
 import struct
@@ -220,6 +221,35 @@ async def test_a_frame_waits_where_the_kernel_takes_nothing(lines):
     line.socket.push("later")
     assert line.socket._transport.unsent() == len(plain("later"))
     assert line.read() == b"\0" * filled + plain("later")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_meanwhile_the_peer_gets_every_byte_once_and_in_order(lines, seed):
+    line, chance = await lines(), random.Random(seed)
+    expected = heard = b""
+    for number in range(300):
+        text = f"{number}" + "ß" * chance.choice([0, 60, 62, 63, 3000, 32767, 32768, 60000])
+        match chance.choice(["push", "push", "push", "send", "ping", "pong", "turn", "turn", "read", "read"]):
+            case "push":
+                line.socket.push(text)
+                expected += plain(text)
+            case "send":
+                await line.send({"type": "websocket.send", "text": text})
+                expected += plain(text)
+            case "ping":
+                line.protocol.sendPing(b"daphne's")
+                expected += plain("daphne's", PING)
+            case "pong":
+                line.protocol.dataReceived(frame(b"peer's", PING))
+                expected += plain("peer's", PONG)
+            case "turn":
+                line.turn()
+            case "read":
+                with contextlib.suppress(BlockingIOError):
+                    heard += line.peer.recv(chance.choice([1, 100, 70000, 300_000]))
+    await line.send({"type": "websocket.close", "code": 4012})
+    line.socket.push("after")
+    assert heard + line.read() == expected + plain(struct.pack("!H", 4012), CLOSE)
 
 
 async def test_what_waits_for_a_peer_that_does_not_read_ends_it(lines):
