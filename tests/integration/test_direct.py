@@ -100,6 +100,13 @@ class Pusher:
     async def turn(self, number: int, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def block(self, number: int, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the reactor shall hear of nothing meanwhile
+        logger.warning("unheard")
+
+    async def note(self, number: int) -> None:
+        logger.warning("got through")
+
     async def unsent(self, number: int) -> None:
         self.socket.push(f"unsent {self.transport.unsent()}")
 
@@ -221,7 +228,8 @@ async def test_the_close_frame_is_the_last(pusher, directly):
 async def test_a_peer_that_reads_late_has_everything_once_and_in_order(pusher):
     """Megabytes, of which the kernel takes a part; and the answers to its pings come between whole frames."""
     burst = [["push", 60 * 1024], ["push", 20], ["send", 5000], ["ping"], ["push", 126], ["turn", 0]]
-    steps = [["turn", 0.3], *burst * 70, ["turn", 0.1], ["unsent"], *burst * 10, ["turn", 0.3], *burst * 10]
+    flood = [["push", 60 * 1024]] * 80  # until the kernel takes a part of one; before any pong
+    steps = [*flood, ["turn", 0.3], *burst * 10, ["turn", 0.1], ["unsent"], *burst * 10, ["turn", 0.3], *burst * 10]
     async with Peer(pusher, receive_buffer=4096) as peer:
         peer.writer.transport.pause_reading()
         await peer.ask(steps)
@@ -271,6 +279,16 @@ async def test_a_peer_that_resets_amid_frames_harms_nobody(pusher):
         expected = wire(many)
         assert await other.read(len(expected)) == expected
     assert "Traceback" not in pusher.log
+
+
+async def test_a_reset_that_the_reactor_has_not_heard_of_raises_nothing(pusher):
+    async with Peer(pusher) as peer:
+        await peer.ask([["push", 9], ["block", 0.2], ["push", 9], ["push", 60000], ["note"]])
+        await peer.read(len(wire([["push", 9]])))
+        assert "unheard" not in pusher.log  # the premise: the reset comes before
+        peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await eventually(lambda: "unheard" in pusher.log)
+    await eventually(lambda: "got through" in pusher.log, 2)
 
 
 async def test_two_hundred_sockets_at_once_each_have_their_own(pusher):
