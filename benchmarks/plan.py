@@ -24,7 +24,7 @@ PUSH_ALONE: Final = {"WATERMARK_SECONDS": "600"}
 @dataclass(frozen=True)
 class Size:
     sockets: int = 1000
-    rounds: int = 3
+    rounds: int = 2
     idle: int = 3000
     wide: int = 300
     burst: int = 10_000
@@ -62,17 +62,19 @@ def _pushes(stage: Stage, subjects: Sequence[Subject], works: Collection[str], s
         for scene in scenes:
             scene.open(min(FIRST, size.sockets))
         for number in range(1, size.rounds + 1):
-            for scene in scenes:
+            for scene in [scene for scene in scenes if scene.subject.is_django]:
                 _say(f"round {number}: handshake: {scene.subject.title}")
                 push.handshake(scene, results, FIRST + (size.sockets - FIRST) * number // size.rounds)
         for scene in scenes:
+            _say(f"pages: {scene.subject.title}")
+            scene.open(size.sockets)
             push.warm_up(scene)
         for number in range(1, size.rounds + 1):
             for scene in scenes:
                 _say(f"round {number}: push: {scene.subject.title}")
                 _push_round(scene, works, results)
         if "rush" in works:
-            for scene in [scene for scene in scenes if scene.subject.way in {"channels", "live"}]:
+            for scene in [scene for scene in scenes if scene.subject.is_django]:
                 _say(f"all at once: {scene.subject.title}")
                 push.rush(scene, results)
 
@@ -88,10 +90,11 @@ def _push_round(scene: Scene, works: Collection[str], results: Results) -> None:
 
 def _memory(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
     for subject in subjects:
-        if subject.database == "sqlite" and subject.way in {"channels", "live"}:  # an idle page has nothing to do with it
-            _say(f"{size.idle} idle pages: {subject.title}")
+        if subject.database == "sqlite" and subject.is_django:  # an idle page has nothing to do with it
+            count = size.idle if subject.way == "live" else min(size.idle, size.sockets)  # whose handshakes would take minutes
+            _say(f"{count} idle pages: {subject.title}")
             with stage.scene(subject) as scene:
-                push.idle_memory(scene, results, size.idle)
+                push.idle_memory(scene, results, count)
 
 
 def _rows(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
@@ -140,12 +143,12 @@ def _burst(stage: Stage, subjects: Sequence[Subject], works: Collection[str], si
 
 
 def _growth(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
-    """Plain Channels in memory as well, where every send walks all channels."""
-    chosen = [REFERENCE, replace(REFERENCE, layer="memory")]
+    """Plain Channels in memory, where every send walks all channels, and up to fewer pages: its handshakes would take minutes."""
+    chosen = [replace(REFERENCE, layer="memory")]
     chosen += [each for each in subjects if each.way == "live" and each.database == "sqlite"]
     for subject in dict.fromkeys(chosen):
         with stage.scene(subject, **PUSH_ALONE) as scene:
-            for count in size.growth:
+            for count in [count for count in size.growth if subject.way == "live" or count <= size.sockets]:
                 _say(f"growth: {count} pages: {subject.title}")
                 scene.open(count)
                 push.warm_up(scene)

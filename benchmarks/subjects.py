@@ -35,13 +35,18 @@ class Subject:
     def title(self) -> str:
         """For people."""
         layer = {"memory": "in-memory", "core": "core", "pubsub": "pub/sub"}[self.layer]
-        layer = layer if self.way in {"channels", "live"} else "Redis"
+        layer = layer if self.is_django else "Redis"
         server = "daphne with direct writes" if self.server == "direct" else self.server
         return f"{WAYS[self.way]}, {server}, {layer}, {'PostgreSQL' if self.database == 'postgres' else 'SQLite'}"
 
     @property
     def is_daphne(self) -> bool:
         return self.server != "uvicorn"
+
+    @property
+    def is_django(self) -> bool:
+        """Its handshake is that of a signed-in user of Django's."""
+        return self.way in {"channels", "live"}
 
     @property
     def is_alone(self) -> bool:
