@@ -39,6 +39,7 @@ HEARTBEAT_SECONDS: Final = 25
 BEAT_SECONDS: Final = 2.0  # between two looks at every socket
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 SWEEP_SECONDS: Final = 5.0
+FIRST_SWEEP_SECONDS: Final = 0.5  # after the start: the process before this one may have been killed
 QUICK_SECONDS: Final = 0.01
 """A relay that took no longer needs no rest. One that took longer met many events or a busy machine: what comes while it rests
 is relayed together, beside the writers."""
@@ -76,6 +77,7 @@ class Hub:
         """It goes on refusing sockets until the process ends."""
         self._is_stopped = False
         self._steps: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
+        self._until_sweep = FIRST_SWEEP_SECONDS
         self._is_relay_queued = False
         self._relay_rests_until = 0.0
         """By the monotonic clock."""
@@ -227,7 +229,8 @@ class Hub:
         return float(seconds * random.uniform(0.8, 1.0))
 
     async def _sweep(self) -> None:
-        await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.6, 1.0))
+        await asyncio.sleep(self._until_sweep)
+        self._until_sweep = SWEEP_SECONDS * random.uniform(0.6, 1.0)
         await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing))
 
     async def _beat(self) -> None:

@@ -190,6 +190,7 @@ def name(site: AsgiProcess) -> str:
 async def impatient_hub(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     monkeypatch.setattr(hub_module, "HEARTBEAT_SECONDS", 0.5)
     monkeypatch.setattr(hub_module, "SILENCE_SECONDS", 2.0)
+    monkeypatch.setattr(hub_module, "BEAT_SECONDS", 0.5)
     hub = Hub.running()
     yield hub
     await hub.stop()
