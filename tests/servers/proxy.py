@@ -44,7 +44,7 @@ class TcpProxy:
         self._lines: set[Line] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._resetting: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
 
@@ -120,27 +120,29 @@ class TcpProxy:
         self._resetting = asyncio.create_task(again())
 
     async def _refuse(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait({self._accepting})
-            self._accepting = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._reset()
 
     async def _listen(self) -> None:
-        if self._accepting is None:
-            listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
-            listener.setblocking(False)
-            self._accepting = asyncio.create_task(self._accept(listener))
+        if self._listener is None:
+            self._listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                here, _ = await self._loop.sock_accept(listener)
-                self.accepted += 1
-                line = Line(here)
-                self._lines.add(line)
-                line.task = asyncio.create_task(self._serve(line))
-                line.task.add_done_callback(partial(self._ended, line))
+    def _accept(self, listener: socket.socket) -> None:
+        """Not as a task: one that is cancelled can drop what it has just accepted."""
+        try:
+            here, _ = listener.accept()
+        except OSError:  # it has left again
+            return
+        self.accepted += 1
+        line = Line(here)
+        self._lines.add(line)
+        line.task = self._loop.create_task(self._serve(line))
+        line.task.add_done_callback(partial(self._ended, line))
 
     def _ended(self, line: "Line", task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before it had begun
