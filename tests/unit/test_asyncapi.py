@@ -165,6 +165,7 @@ def validator(name: str, *, is_closed: bool = True) -> Draft7Validator:
 
 @cache
 def asyncapi() -> Draft7Validator:
+    """The schema as AsyncAPI publishes it, unchanged: `3.0.0-without-$id.json` of the npm package @asyncapi/specs 6.11.1."""
     published = json.loads((ROOT / "tests/data/asyncapi/3.0.0.json").read_text())
     return Draft7Validator(published, validate_formats=True, offline=True)
 
