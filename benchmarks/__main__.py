@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
     for name, known in (("work", WORKS), ("ways", WAYS), ("servers", SERVERS), ("layers", LAYERS), ("databases", DATABASES)):
         parser.add_argument(f"--{name}", type=_words(list(known)), metavar=",".join(known))
     parser.add_argument("--sockets", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="100 sockets, one round: does it work, not how fast it is")
     parser.add_argument("--json", type=Path, default=LATEST, help="where the figures go")
     parser.add_argument("--page", action="store_true", help="write them into docs/performance.md too, with its charts")
