@@ -125,11 +125,6 @@ class Client:
         self.pages.clear()
         return {}
 
-    async def acknowledge(self, wanted: bool) -> dict[str, Any]:
-        """Whether pages acknowledge what they get, as the app's script does."""
-        LivePage.acknowledges = wanted
-        return {}
-
     async def come_back(self, within: float) -> dict[str, Any]:
         """All pages return as the app's script does: a random wait below a bound that doubles from one second."""
         reasons: Counter[str] = Counter()

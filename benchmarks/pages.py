@@ -135,11 +135,10 @@ class Told(msgspec.Struct):
 
 
 class LivePage(SocketPage):
-    """Protocol v1: hello, then apply what starts where the page stands, drop what it has, ask anew at a gap; acknowledge all."""
+    """Protocol v1: hello, then apply what starts where the page stands, drop what it has, ask anew at a gap; acknowledge."""
 
     path: ClassVar = "/notifications/socket/"
     headers: ClassVar[list[tuple[str, str]]] = [("Sec-WebSocket-Protocol", "notifications.v1.json")]
-    acknowledges: ClassVar = True
     decode: ClassVar[Callable[[bytes], Told]] = msgspec.json.Decoder(Told).decode
 
     def accepted(self) -> None:
@@ -160,7 +159,7 @@ class LivePage(SocketPage):
             self.is_ready()
         elif told.type == "heartbeat":
             self.say(b'{"type":"heartbeat"}')
-        if told.ack and self.acknowledges:
+        if told.ack:
             self.say(b'{"type":"ack","ack":"' + told.ack.encode() + b'"}')
 
 

@@ -84,8 +84,6 @@ def _push_round(scene: Scene, works: Collection[str], results: Results) -> None:
         push.broadcast(scene, results)
     if "personal" in works:
         push.personal(scene, results)
-    if "unacknowledged" in works and scene.subject.way == "live":
-        push.unacknowledged(scene, results)
 
 
 def _memory(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
@@ -163,7 +161,6 @@ WORKS: Final[dict[str, Callable[[Stage, Sequence[Subject], Collection[str], Size
     "handshake": _pushes,
     "broadcast": _pushes,
     "personal": _pushes,
-    "unacknowledged": _pushes,
     "rush": _pushes,
     "save": _rows,
     "wide": _rows,

@@ -9,7 +9,7 @@ from benchmarks.machine import cpu_seconds, memory_bytes
 from benchmarks.results import Results
 from benchmarks.scene import Scene
 
-__all__ = ["broadcast", "grown", "handshake", "idle_memory", "personal", "rush", "unacknowledged", "warm_up"]
+__all__ = ["broadcast", "grown", "handshake", "idle_memory", "personal", "rush", "warm_up"]
 
 EVENTS: Final = 5  # broadcasts a round at least, each after the last page has the one before
 SECONDS: Final = 3.0  # and for so long, or what open sockets cost by themselves (pings, timeouts) would count for deliveries
@@ -41,13 +41,6 @@ def handshake(scene: Scene, results: Results, upto: int) -> None:
 def broadcast(scene: Scene, results: Results) -> None:
     """One notification to all pages, several times, each when the last page has the one before."""
     _measured("broadcast", scene, results, EVENTS)
-
-
-def unacknowledged(scene: Scene, results: Results) -> None:
-    """The same by pages that acknowledge nothing: what acknowledging costs the server. No page of the app does that."""
-    scene.client.ask("acknowledge", wanted=False)
-    _measured("unacknowledged", scene, results, EVENTS)
-    scene.client.ask("acknowledge", wanted=True)
 
 
 def personal(scene: Scene, results: Results) -> None:
