@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import uvloop
 
-from benchmarks.pages import PAGES, LivePage, Page
+from benchmarks.pages import PAGES, Page
 
 __all__: list[str] = []
 
