@@ -235,6 +235,8 @@ async def survives(fault: Callable[[Setting], Callable[[], None]], story: Story,
         finally:
             mend()
     await story.check_repair(figures)
+    if fault not in LASTING:  # else there have been as many: of a few the slowest alone would decide
+        await story.requests(until=lambda count: count == CALM_REQUESTS)
     await story.check_pages(figures)
     figures.record("p95 of a request, calm", f"{calm:.3f} s")
     figures.at_most("p95 slower", percentile(story.took, 0.95) - calm, SLOWER_SECONDS)
