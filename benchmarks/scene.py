@@ -98,7 +98,7 @@ class Scene:
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
             before, started = self.cpu(), time.monotonic()
-            time.sleep(0.25)
+            time.sleep(0.25)  # a span of which to tell the CPU: a server at rest says so to nobody
             if (self.cpu() - before) / (time.monotonic() - started) < SETTLED:
                 return True
         return False

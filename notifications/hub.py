@@ -26,7 +26,7 @@ from notifications.frames import Letters
 from notifications.inbox import State, states
 from notifications.membership import Membership
 from notifications.protocol import CloseCode, Heartbeat, Presence, WakeUp, encode
-from notifications.relay import relay, sweep
+from notifications.relay import relay_due, sweep
 from notifications.ringer import ring, ringer
 from notifications.sockets import Socket
 from notifications.workers import Worker
@@ -187,21 +187,23 @@ class Hub:
 
     def relay_soon(self) -> None:
         """Relay what is pending, on the hub's own thread. From any thread."""
-        if not self._is_relay_queued:
+        if not self._is_relay_queued and not self._is_stopped:
             self._is_relay_queued = True
             self.relayer.submit(self._relay)
 
     def _relay(self) -> None:
         time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))  # the rest itself, on the relay's own thread
         self._is_relay_queued = False
-        started = time.monotonic()
+        started, is_more_due = time.monotonic(), False
         try:
-            relay()
+            is_more_due = relay_due()
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
         ended = time.monotonic()
         needed = RELAY_RESTS * max(0.0, ended - started - QUICK_SECONDS)
         self._relay_rests_until = ended + min(needed, LONGEST_REST_SECONDS)
+        if is_more_due:
+            self.relay_soon()
 
     # --- what happens by itself ---
 
@@ -231,7 +233,8 @@ class Hub:
     async def _sweep(self) -> None:
         await asyncio.sleep(self._until_sweep)
         self._until_sweep = SWEEP_SECONDS * random.uniform(0.6, 1.0)
-        await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing))
+        if await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing)):
+            self.relay_soon()
 
     async def _beat(self) -> None:
         await asyncio.sleep(BEAT_SECONDS)

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 NARROW: Final = 100  # recipients up to which an event is relayed at once, before wide ones
 RECIPIENTS: Final = 10_000  # their ids stand in the row; beyond, name a group
 CONTENT_BYTES: Final = 8 * 1024
+FRESH: Final = {"pending": "TRUE", "users_done": "0", "groups_after": "''", "tries": "0", "error": "''"}
+"""What a new event holds where the relay writes later, as SQL: it spares the writer half of the values."""
 
 
 def notify(
@@ -137,12 +139,14 @@ def _insert_by_sql(event: Event, connection: BaseDatabaseWrapper, savepoint: Laz
 
 @cache
 def _insertion(alias: str) -> tuple[str, list[Any]]:
-    """The statement, and the fields whose values it takes: all but the key, and what is NULL until the relay has tried."""
+    """The statement, and the fields whose values it takes: all but the key, what is `FRESH`, and what is NULL until the relay has
+    tried."""
     quote = connections[alias].ops.quote_name
     fields: list[Any] = [field for field in Event._meta.concrete_fields if field.name not in ("id", "retry_at", "set_aside_at")]
     columns = ", ".join(quote(field.column) for field in fields)
-    values = ", ".join(["%s"] * len(fields))
-    return f"INSERT INTO {quote(Event._meta.db_table)} ({columns}) VALUES ({values}) RETURNING {quote('id')}", fields
+    values = ", ".join(FRESH.get(field.name, "%s") for field in fields)
+    statement = f"INSERT INTO {quote(Event._meta.db_table)} ({columns}) VALUES ({values}) RETURNING {quote('id')}"
+    return statement, [field for field in fields if field.name not in FRESH]
 
 
 def _say(alias: str, *, wide: bool) -> None:

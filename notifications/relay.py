@@ -24,10 +24,10 @@ from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
-from notifications.statements import Due, advance, deliver, due_events, due_widths, finish
+from notifications.statements import Due, advance, deliver, due_events, due_spans, finish
 from notifications.visibility import may_see, users
 
-__all__ = ["TRIES", "after_commit", "disturbs_writers", "relay", "sweep"]
+__all__ = ["TRIES", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,44 +62,57 @@ def after_commit(*, using: str, wide: bool, **_: Any) -> None:
         ring(WakeUp(pending=True))
 
 
-def relay(using: str | None = None, *, is_sweep: bool = False) -> None:
+def relay(using: str | None = None) -> None:
     """Fan out every due event, in id order, wide ones in turn with narrow ones, until none is left or another relay is at it.
 
-    `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt. Raises
-    `DatabaseError` when the database or its tables are away: the events stay pending.
+    Raises `DatabaseError` when the database or its tables are away: the events stay pending.
+    """
+    while relay_due(using):
+        pass
+
+
+def relay_due(using: str | None = None, *, is_sweep: bool = False) -> bool:
+    """Fan out what is due by now as `relay()` does; whether more became due meanwhile, so that the caller shall come again.
+
+    `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt.
     """
     alias = using or event_alias()
-    failed: set[int] = set()
+    last = None
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
-    while widths := due_widths(alias, failed):
-        for wide in sorted(widths):
-            if not _attempt(alias, failed, wide=wide, is_sweep=is_sweep).is_mine:
-                return
+    while spans := due_spans(alias):
+        last = max(span.last for span in spans) if last is None else last
+        if all(span.first > last for span in spans):
+            return True
+        for span in spans:
+            if not _attempt(alias, wide=span.wide, is_sweep=is_sweep).is_mine:
+                return False
+    return False
 
 
 def _relay_as_guest(alias: str) -> bool:
     """Relay in somebody else's request or command: narrow events only, and not for long. False: more is left for the hubs."""
     for _ in range(GUEST_SLICES):
-        if False not in due_widths(alias, ()):
+        if all(span.wide for span in due_spans(alias)):
             return True
-        if not _attempt(alias, set(), wide=False, is_sweep=False).is_mine:
+        if not _attempt(alias, wide=False).is_mine:
             return False  # who has the turn may be a guest too, and leave without another look
     return False
 
 
-def sweep(*, is_hearing: bool = False) -> None:
-    """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`.
+def sweep(*, is_hearing: bool = False) -> bool:
+    """Relay what a crash or a lost ring left; whether more became due meanwhile. Called every few seconds by hubs and by
+    `manage.py relay_notifications`.
 
     `is_hearing`: the caller would hear another process ring, so that one need not relay by itself.
     """
     alias = event_alias()
     if is_hearing and not disturbs_writers(alias):
         turn.attend(alias)
-    relay(alias, is_sweep=True)
+    return relay_due(alias, is_sweep=True)
 
 
-def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Slice:
-    due, counted = Due(wide=wide, failed=failed), []
+def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:
+    due, counted = Due(wide=wide), []
     if is_sweep:
         with transaction.atomic(using=alias):
             if not turn.take(alias):
@@ -114,7 +127,6 @@ def _attempt(alias: str, failed: set[int], *, wide: bool, is_sweep: bool) -> Sli
     if not done.is_mine:
         _give_back(alias, counted)
     for event_id, failure in done.failures.items():
-        failed.add(event_id)
         _put_off(alias, event_id, failure, is_counted=event_id in counted)
     _tell(done)
     return done
@@ -125,15 +137,14 @@ def _count_tries(alias: str, due: Due, most: int) -> list[int]:
 
     What has been tried before is a suspect and attempted alone, so that the innocent are not counted with it.
     """
-    events = Event.objects.using(alias).due().filter(wide=bool(due.wide)).exclude(pk__in=due.failed)
-    suspects = events.filter(tries__gt=0).order_by("pk")[:1]
-    ids = [event.pk for event in suspects or _fitting(due_events(alias, due, most))]
-    chosen = Event.objects.using(alias).filter(pk__in=ids)
-    chosen.update(tries=F("tries") + 1)
-    spent = list(chosen.filter(tries__gt=TRIES).values_list("pk", flat=True))
-    for event_id in spent:
-        _set_aside(alias, event_id, "its relay ended without a word")
-    return [id for id in ids if id not in spent]
+    candidates = due_events(alias, due, most)
+    suspects = [event for event in candidates if event.tries]
+    chosen = suspects[:1] or _fitting(candidates)
+    Event.objects.using(alias).filter(pk__in=[event.pk for event in chosen]).update(tries=F("tries") + 1)
+    for event in chosen:
+        if event.tries >= TRIES:
+            _set_aside(alias, event.pk, "its relay ended without a word")
+    return [event.pk for event in chosen if event.tries < TRIES]
 
 
 def _give_back(alias: str, counted: list[int]) -> None:

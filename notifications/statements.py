@@ -15,18 +15,17 @@ from django.utils import timezone
 from notifications.models import Event, Inbox, Notification, new_epoch
 from notifications.protocol import Row
 
-__all__ = ["Due", "advance", "deliver", "due_events", "due_widths", "finish", "from_db"]
+__all__ = ["Due", "Span", "advance", "deliver", "due_events", "due_spans", "finish", "from_db"]
 
 READ: Final = ("id", "kind", "content", "audience", "created_at", "pending", "wide", "users_done", "groups_after", "tries")
 """What the relay needs of an event; the rest is loaded if the site's code asks for it."""
 
 
 class Due(NamedTuple):
-    """Which of the events that are due: of this width if it is said, these ids if they are, without those that failed."""
+    """Which of the events that are due: of this width if it is said, these ids if they are."""
 
     wide: bool | None = None
     only: Collection[int] | None = None
-    failed: Collection[int] = ()
 
     def condition(self, alias: str) -> tuple[str, list[Any]]:
         quote = connections[alias].ops.quote_name
@@ -35,21 +34,29 @@ class Due(NamedTuple):
         if self.wide is not None:
             parts.append(f"{quote('wide')} = %s")
             values.append(_prepared(Event, "wide", self.wide, alias))
-        for ids, word in ((self.only, "IN"), (self.failed or None, "NOT IN")):
-            if ids is not None:
-                parts.append(f"{quote('id')} {word} ({_places(ids) or 'NULL'})")
-                values += ids
+        if self.only is not None:
+            parts.append(f"{quote('id')} IN ({_places(self.only) or 'NULL'})")
+            values += self.only
         return " AND ".join(parts), values
 
 
-def due_widths(alias: str, failed: Collection[int]) -> set[bool]:
-    """Whether narrow and whether wide events are due."""
+class Span(NamedTuple):
+    """The ids, from the first to the last, of the narrow or the wide events that are due."""
+
+    wide: bool
+    first: int
+    last: int
+
+
+def due_spans(alias: str) -> list[Span]:
+    """None, one or both: narrow before wide."""
     connection = connections[alias]
-    condition, values = Due(failed=failed).condition(alias)
-    column, table = (connection.ops.quote_name(name) for name in ("wide", Event._meta.db_table))
+    condition, values = Due().condition(alias)
+    wide, key, table = (connection.ops.quote_name(name) for name in ("wide", "id", Event._meta.db_table))
+    sql = f"SELECT {wide}, MIN({key}), MAX({key}) FROM {table} WHERE {condition} GROUP BY {wide}"
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {condition}", values)
-        return {bool(wide) for (wide,) in cursor.fetchall()}
+        cursor.execute(sql, values)
+        return sorted(Span(bool(is_wide), first, last) for is_wide, first, last in cursor.fetchall())
 
 
 def due_events(alias: str, due: Due, most: int) -> list[Event]:

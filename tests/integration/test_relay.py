@@ -19,7 +19,7 @@ from notifications.inbox import Cursor, read_page, replay
 from notifications.models import Event, Inbox, Notification, RelayTurn
 from notifications.outbox import NARROW
 from notifications.protocol import WakeUp
-from notifications.relay import GUEST_SLICES, PAIRS, RETRY_SECONDS, TRIES, relay, sweep
+from notifications.relay import GUEST_SLICES, PAIRS, RETRY_SECONDS, TRIES, relay, relay_due, sweep
 from notifications.signals import event_committed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -673,6 +673,29 @@ def test_writers_at_the_same_time_each_keep_their_order(people):
         assert len(titles) == 75
         for name in "abc":
             assert [int(number) for who, number in titles if who == name] == list(range(25))
+
+
+@pytest.mark.parametrize("look", [relay_due, sweep])
+def test_who_relays_while_more_keeps_coming_returns_and_says_so(mina, held, titles, look):
+    """Else a hub under a lasting load would neither rest nor say that it is there."""
+    coming = iter(range(50))
+
+    def one_more(**_: Any) -> None:
+        for number in coming:
+            notify("plain", to=mina, title=f"later {number}")
+            return
+
+    notify("plain", to=mina, title="first")
+    notification_created.connect(one_more)
+    try:
+        assert look()
+        assert titles(mina) == ["first"]
+        assert look()
+        assert titles(mina) == ["first", "later 0"]
+    finally:
+        notification_created.disconnect(one_more)
+    assert not look()  # nothing came meanwhile
+    assert titles(mina) == ["first", "later 0", "later 1"]
 
 
 # telling

@@ -21,8 +21,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         while True:
+            is_more_due = False
             try:
-                sweep()
+                is_more_due = sweep()
             except (DatabaseError, InterfaceError) as error:  # it restarts, or a deploy has not migrated it yet: live on
                 if options["once"]:
                     raise
@@ -30,4 +31,5 @@ class Command(BaseCommand):
                 connections[event_alias()].close()
             if options["once"]:
                 return
-            time.sleep(max(options["interval"], SHORTEST_SECONDS))  # the pace of its sweep
+            if not is_more_due:
+                time.sleep(max(options["interval"], SHORTEST_SECONDS))  # the pace of its sweep
