@@ -46,7 +46,7 @@ class Letters:
         if step.rows is None or len(step.rows) > DELTA_ROWS:
             return None
         try:
-            items = [encoded(row, None if row.deleted else self._shared(row.event, language)) for row in step.rows]
+            items = [encoded(row, None if row.deleted else self._known(row.event, language)) for row in step.rows]
         except KeyError:
             return None
         delta = Delta(
@@ -62,11 +62,8 @@ class Letters:
         is_short = len(text) <= DELTA_BYTES or len(step.rows) == 1
         return Frame(text, step.top - step.base) if is_short else None
 
-    def _shared(self, event_id: int, language: str) -> bytes:
-        key = (event_id, language)
-        if key not in self._parts:
-            self._parts[key] = shared(self._events[event_id], language)
-        return self._parts[key]
+    def _known(self, event_id: int, language: str) -> bytes:
+        return _shared(self._parts, event_id, self._events[event_id], language)
 
 
 def replayed(
@@ -104,13 +101,14 @@ def reset(page: Page) -> Frame:
 
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared) -> list[tuple[Row, bytes]]:
-    made = []
-    for row, event in rows:
-        key = (row.event, language)
-        if event is not None and key not in known:
-            known[key] = shared(event, language)
-        made.append((row, encoded(row, None if event is None else known[key])))
-    return made
+    return [(row, encoded(row, None if event is None else _shared(known, row.event, event, language))) for row, event in rows]
+
+
+def _shared(known: Shared, event_id: int, event: EventCopy, language: str) -> bytes:
+    key = (event_id, language)
+    if key not in known:
+        known[key] = shared(event, language)
+    return known[key]
 
 
 def _raw(items: Iterable[bytes]) -> Any:

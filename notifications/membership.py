@@ -12,12 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
-
-from notifications.conf import app_settings
 from notifications.logs import is_due
 from notifications.protocol import WakeUp
-from notifications.ringer import HUBS, group, opened, ring, user_group
+from notifications.ringer import HUBS, group, is_shared, opened, ring, site_layer, user_group
 
 __all__ = ["Membership"]
 
@@ -42,7 +39,7 @@ class Membership:
         joined: Callable[[str], None],
         entered: Callable[[], None] = lambda: None,
     ) -> None:
-        self.layer = _layer()
+        self.layer = site_layer()
         self._id = hub_id
         self._users = users
         self._hear = hear
@@ -66,7 +63,7 @@ class Membership:
     @property
     def is_shared(self) -> bool:
         """Whether the layer reaches other processes."""
-        return self.layer is not None and not isinstance(self.layer, InMemoryChannelLayer)
+        return is_shared(self.layer)
 
     @property
     def is_hearing(self) -> bool:
@@ -223,13 +220,3 @@ async def _ended(*tasks: asyncio.Future[Any] | None) -> None:
         task.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # then nobody misses it
     await asyncio.wait(running, timeout=LEAVE_SECONDS)
-
-
-def _layer() -> Any:
-    """The site's channel layer; None where there is none or it cannot be made: the site's pages are served all the same."""
-    try:
-        return get_channel_layer(app_settings.CHANNEL_LAYER)
-    except Exception as error:  # noqa: BLE001 - a layer's module and constructor are the site's choice
-        if is_due("layer_failed"):
-            logger.error("layer_failed error=%r; pages learn of news by the watermark until it is mended", error)
-        return None

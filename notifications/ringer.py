@@ -5,6 +5,7 @@ and what comes meanwhile is merged. A layer that fails or hangs opens the breake
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -24,7 +25,19 @@ from notifications.conf import app_settings
 from notifications.logs import is_due
 from notifications.protocol import Step, WakeUp
 
-__all__ = ["HUBS", "MESSAGE_TYPE", "group", "inbox_stepped", "opened", "ring", "ringer", "sealed", "user_group"]
+__all__ = [
+    "HUBS",
+    "MESSAGE_TYPE",
+    "group",
+    "inbox_stepped",
+    "is_shared",
+    "opened",
+    "ring",
+    "ringer",
+    "sealed",
+    "site_layer",
+    "user_group",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +56,7 @@ PENDING_RESTS: Final = 100
 relayed together."""
 LONGEST_REST_SECONDS: Final = 0.5
 FLUSH_SECONDS: Final = 0.2
+PENDING: Final = WakeUp(pending=True)
 _decoder = msgspec.json.Decoder(WakeUp)
 
 
@@ -54,6 +68,20 @@ class Hub(Protocol):
 
     def relay_soon(self) -> None:
         """Relay what is pending on the hub's own thread. From any thread."""
+
+
+def site_layer() -> Any:
+    """The site's channel layer; None where there is none or it cannot be made: the site is served all the same."""
+    try:
+        return get_channel_layer(app_settings.CHANNEL_LAYER)
+    except Exception as error:  # noqa: BLE001 - a layer's module and constructor are the site's choice
+        _log(error)
+        return None
+
+
+def is_shared(layer: Any) -> bool:
+    """Whether it reaches other processes."""
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
 
 
 def group(name: str) -> str:
@@ -98,6 +126,8 @@ class Ringer:
         self._waiting: deque[WakeUp] = deque(maxlen=WAITING)
         self._lock = threading.Lock()
         self._sending_on: asyncio.AbstractEventLoop | None = None
+        self._rest: asyncio.Event | None = None
+        """While "pending" rests. Set, it ends the rest: other news do not wait."""
         self._idle = threading.Event()
         self._idle.set()
         self._background: asyncio.AbstractEventLoop | None = None
@@ -109,34 +139,26 @@ class Ringer:
         hub = self.running_hub()
         if hub is not None:
             _soon(hub.loop, hub.hear, wake_up)
-        try:
-            layer = get_channel_layer(app_settings.CHANNEL_LAYER)  # on this thread: an import in another one could meet a fork
-        except Exception as error:  # noqa: BLE001 - a layer's constructor or module is the site's
-            self._log(error)
-            return
-        if layer is None or (hub is None and isinstance(layer, InMemoryChannelLayer)):
+        layer = site_layer()  # on this thread: an import in another one could meet a fork
+        if layer is None or (hub is None and not is_shared(layer)):
             return
         with self._lock:
             self._waiting.append(wake_up)
             self._idle.clear()
             if self._sending_on is not None and not self._sending_on.is_closed():
+                if wake_up != PENDING:
+                    self._end_rest()
                 return
             loop = self._sending_on = hub.loop if hub is not None else self._background_loop()
         try:
             _soon(loop, self._start_sending, layer)
         except RuntimeError as error:  # the loop has just closed
             self._end_sending()
-            self._log(error)
+            _log(error)
 
     def reaches_others(self) -> bool:
         """Whether other processes hear a ring, as far as this one knows."""
-        if time.monotonic() < self._closed_until:
-            return False
-        try:
-            layer = get_channel_layer(app_settings.CHANNEL_LAYER)
-        except Exception:  # noqa: BLE001 - ringing logs it
-            return False
-        return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+        return time.monotonic() >= self._closed_until and is_shared(site_layer())
 
     def running_hub(self) -> Hub | None:
         hub = self.hub
@@ -144,6 +166,8 @@ class Ringer:
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
         """Wait until what was rung is sent, as a command does before it ends. Not from an event loop."""
+        with self._lock:
+            self._end_rest()
         return self._idle.wait(timeout)
 
     def _start_sending(self, layer: Any) -> None:
@@ -163,7 +187,7 @@ class Ringer:
                 if started < self._closed_until or not await self._send(layer, batch):
                     await self._keep_ends(batch)
                 elif any(wake_up.pending for wake_up in batch):
-                    await self._rest(PENDING_RESTS * (time.monotonic() - started))
+                    await self._take_rest(PENDING_RESTS * (time.monotonic() - started))
         except asyncio.CancelledError:
             self._end_sending()
             raise
@@ -185,15 +209,31 @@ class Ringer:
             self._failing_since = self._failing_since if self._failures else time.monotonic()
             self._failures += 1
             self._closed_until = time.monotonic() + min(0.5 * 2 ** min(self._failures, 10), OPEN_SECONDS)
-            self._log(error)
+            _log(error)
             return False
         return True
 
-    async def _rest(self, seconds: float) -> None:
+    async def _take_rest(self, seconds: float) -> None:
+        rest = asyncio.Event()
         with self._lock:
+            if any(wake_up != PENDING for wake_up in self._waiting):
+                return
             if not self._waiting:
                 self._idle.set()
-        await asyncio.sleep(min(seconds, LONGEST_REST_SECONDS))
+            self._rest = rest
+        try:
+            async with asyncio.timeout(min(seconds, LONGEST_REST_SECONDS)):
+                await rest.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._rest = None
+
+    def _end_rest(self) -> None:
+        """Under the lock."""
+        if self._rest is not None and self._sending_on is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just closed
+                _soon(self._sending_on, self._rest.set)
 
     async def _keep_ends(self, batch: Iterable[WakeUp]) -> None:
         """The watermark makes up for news; the end of a session is promised sooner, so it waits for the layer to be back."""
@@ -215,10 +255,6 @@ class Ringer:
             self._background = asyncio.new_event_loop()
             threading.Thread(target=self._background.run_forever, name="notifications-ringer", daemon=True).start()
         return self._background
-
-    def _log(self, error: BaseException) -> None:
-        if is_due("layer_failed"):
-            logger.error("layer_failed error=%r; pages learn of news by the watermark until it is back", error)
 
 
 def messages(batch: Iterable[WakeUp]) -> Iterator[tuple[str, bytes]]:
@@ -276,6 +312,11 @@ def joined(steps: Iterable[Step]) -> list[Step]:
             last[step.user] = len(result)
             result.append(step)
     return result
+
+
+def _log(error: BaseException) -> None:
+    if is_due("layer_failed"):
+        logger.error("layer_failed error=%r; pages learn of news by the watermark until it is back", error)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, function: Any, *arguments: Any) -> None:

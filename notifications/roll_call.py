@@ -9,12 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
-
 from notifications.conf import app_settings
 from notifications.doctor import Finding, first_line
 from notifications.protocol import Presence, WakeUp
-from notifications.ringer import HUBS, MESSAGE_TYPE, group, opened, sealed
+from notifications.ringer import HUBS, MESSAGE_TYPE, group, is_shared, opened, sealed, site_layer
 
 __all__ = ["hubs", "layer"]
 
@@ -25,7 +23,7 @@ ROLL_CALL_SECONDS: Final = 2.0  # in which a hub that lives has answered
 def layer() -> Iterator[Finding]:
     """A message through the channel layer and back."""
     alias = app_settings.CHANNEL_LAYER
-    found = _layer()
+    found = site_layer()
     if found is None:
         mend = "Set CHANNEL_LAYERS. Until then pages learn of news by the watermark."
         yield Finding("layer", "warning", f"there is no channel layer {alias!r}", mend)
@@ -42,8 +40,8 @@ def layer() -> Iterator[Finding]:
 
 def hubs(*, is_reached: bool = False) -> Iterator[Finding]:
     """Which server processes answer a roll call. `is_reached`: a socket was opened just now, so there must be one."""
-    found = _layer()
-    if found is None or isinstance(found, InMemoryChannelLayer):
+    found = site_layer()
+    if not is_shared(found):
         yield Finding("hubs", "unknown", "cannot be asked: no channel layer reaches other processes from here")
         return
     try:
@@ -62,13 +60,6 @@ def hubs(*, is_reached: bool = False) -> Iterator[Finding]:
             "Start one (Daphne's hub begins with its first request). One that runs hears this command only with the same "
             "SECRET_KEY, CHANNEL_LAYERS and NOTIFICATIONS_GROUP_PREFIX.",
         )
-
-
-def _layer() -> Any:
-    try:
-        return get_channel_layer(app_settings.CHANNEL_LAYER)
-    except Exception:  # noqa: BLE001 - settings() says it
-        return None
 
 
 async def _round_trip(layer: Any) -> float:

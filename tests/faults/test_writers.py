@@ -134,6 +134,7 @@ async def processes(env: dict[str, str], count: int) -> AsyncIterator[list[Write
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_six_commands_at_once_lose_nothing_and_keep_their_order_and_pace(
     live_site, database_url, redis_url, figures, chance

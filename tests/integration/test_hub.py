@@ -451,7 +451,7 @@ class RecoveringLayer:
 async def test_a_group_joined_on_the_old_channel_is_joined_on_the_new_one_too(monkeypatch):
     """The layer hangs while a group is being joined and is renewed before that ends."""
     layer = RecoveringLayer()
-    monkeypatch.setattr("notifications.membership.get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr("notifications.membership.site_layer", lambda: layer)
     users = ["1"]
     membership = Membership("hub", users=users, hear=lambda wake_up: None, joined=lambda user: None)
 

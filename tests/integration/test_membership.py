@@ -63,7 +63,7 @@ class Told:
 @pytest.fixture
 def layer(monkeypatch) -> PubSubLike:
     layer = PubSubLike()
-    monkeypatch.setattr("notifications.membership.get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr("notifications.membership.site_layer", lambda: layer)
     return layer
 
 

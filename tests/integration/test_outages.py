@@ -76,7 +76,7 @@ class HalfLayer:
 
 async def test_a_group_that_cannot_be_joined_keeps_nobody_else_waiting(monkeypatch):
     layer = HalfLayer(user_group("1"))
-    monkeypatch.setattr("notifications.membership.get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr("notifications.membership.site_layer", lambda: layer)
     users = ["1", "2", "3"]
     membership = Membership("hub", users=users, hear=lambda wake_up: None, joined=lambda user: None)
     listening = asyncio.create_task(membership.listen())

@@ -107,8 +107,7 @@ class World:
         monkeypatch.setattr(authority, "authenticate", lambda keys: {key: _world.identities[key] for key in keys})
         monkeypatch.setattr(membership, "random", random.Random(1))
         monkeypatch.setattr(Hub, "running", staticmethod(lambda: _world.hubs[_server.get()]))
-        for module in (membership, ringer):
-            monkeypatch.setattr(module, "get_channel_layer", lambda alias: _world.post)
+        monkeypatch.setattr(ringer, "get_channel_layer", lambda alias: _world.post)
         # A set of sockets is walked in the same order each time.
         monkeypatch.setattr(Socket, "__hash__", lambda socket: socket.__dict__.setdefault("serial", next(_world.serials)))
         for module, name, value in (

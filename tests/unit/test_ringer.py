@@ -1,6 +1,7 @@
 """What is rung is merged without losing a step, told to as few groups as can be, and believed only from who has the key."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from notifications.ringer import (
     FEW,
     HUBS,
     MESSAGE_BYTES,
+    PENDING,
     USERS_PER_MESSAGE,
     Ringer,
     group,
@@ -258,6 +260,48 @@ async def test_one_events_number_silences_nobody(number, monkeypatch):
     ringer.ring(WakeUp(steps=[step("3")]))
     assert await asyncio.to_thread(ringer.flush, 5)
     assert user_group("3") in sent
+
+
+class Quiet:
+    """A layer that takes its time, so that "pending" rests long after each ring."""
+
+    def __init__(self) -> None:
+        self.sent: list[WakeUp | None] = []
+
+    async def group_send(self, name: str, message: dict[str, Any]) -> None:
+        await asyncio.sleep(0.02)
+        self.sent.append(opened(message["body"]))
+
+
+@pytest.fixture
+async def rested(monkeypatch) -> AsyncIterator[tuple[Ringer, Quiet]]:
+    """A ringer that has sent "pending" and rests, with another one that waits."""
+    layer, ringer = Quiet(), Ringer()
+    monkeypatch.setattr("notifications.ringer.get_channel_layer", lambda alias: layer)
+    monkeypatch.setattr("notifications.ringer.LONGEST_REST_SECONDS", 30.0)
+    monkeypatch.setattr("notifications.ringer.PENDING_RESTS", 1e6)
+    ringer.hub = SimpleNamespace(loop=asyncio.get_running_loop(), hear=lambda wake_up: None)
+    ringer.ring(PENDING)
+    assert await asyncio.to_thread(ringer.flush, 5)
+    ringer.ring(PENDING)
+    await asyncio.sleep(0.1)
+    assert layer.sent == [PENDING]
+    yield ringer, layer
+    ringer._task.cancel()
+
+
+async def test_while_pending_rests_other_news_are_sent_at_once(rested):
+    ringer, layer = rested
+    end = WakeUp(sessions=[SessionCheck("1")])
+    await asyncio.to_thread(ringer.ring, end)
+    await asyncio.sleep(0.2)
+    assert end in layer.sent
+
+
+async def test_a_command_that_ends_leaves_no_pending_unsaid(rested):
+    ringer, layer = rested
+    assert await asyncio.to_thread(ringer.flush, 5)
+    assert layer.sent == [PENDING, PENDING]
 
 
 def test_a_change_of_any_byte_breaks_the_seal():
