@@ -26,7 +26,7 @@ from notifications.frames import Letters
 from notifications.inbox import State, states
 from notifications.membership import Membership
 from notifications.protocol import CloseCode, Heartbeat, Presence, WakeUp, encode
-from notifications.relay import relay_due, sweep
+from notifications.relay import Relayed, relay_due, sweep
 from notifications.ringer import ring, ringer
 from notifications.sockets import Socket
 from notifications.workers import Worker
@@ -41,8 +41,9 @@ SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: 
 SWEEP_SECONDS: Final = 5.0
 FIRST_SWEEP_SECONDS: Final = 0.5  # after the start: the process before this one may have been killed
 QUICK_SECONDS: Final = 0.01
-"""A relay that took no longer needs no rest. One that took longer met many events or a busy machine: what comes while it rests
-is relayed together, beside the writers."""
+"""A relay that took no longer needs no rest, nor does one of a single event. One that took longer met many events, or a busy
+machine: what comes while it rests is relayed together, beside the writers."""
+MANY: Final = 8  # events of one relay after which it rests in full
 RELAY_RESTS: Final = 10  # times as long as it worked beyond that
 LONGEST_REST_SECONDS: Final = 0.25
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
@@ -194,15 +195,15 @@ class Hub:
     def _relay(self) -> None:
         time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))  # the rest itself, on the relay's own thread
         self._is_relay_queued = False
-        started, is_more_due = time.monotonic(), False
+        started, relayed = time.monotonic(), Relayed(0, is_more_due=False)
         try:
-            is_more_due = relay_due()
+            relayed = relay_due()
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
         ended = time.monotonic()
-        needed = RELAY_RESTS * max(0.0, ended - started - QUICK_SECONDS)
-        self._relay_rests_until = ended + min(needed, LONGEST_REST_SECONDS)
-        if is_more_due:
+        needed = min(RELAY_RESTS * max(0.0, ended - started - QUICK_SECONDS), LONGEST_REST_SECONDS)
+        self._relay_rests_until = ended + needed * min(1.0, max(0, relayed.events - 1) / MANY)
+        if relayed.is_more_due:
             self.relay_soon()
 
     # --- what happens by itself ---

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, InternalError, OperationalError, ProgrammingError, connections, transaction
@@ -27,7 +27,7 @@ from notifications.signals import inbox_changed, notification_created
 from notifications.statements import Due, advance, deliver, due_events, due_spans, finish
 from notifications.visibility import may_see, users
 
-__all__ = ["TRIES", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
+__all__ = ["TRIES", "Relayed", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,13 @@ class Slice:
     steps: list[Step] = field(default_factory=list)
 
 
+class Relayed(NamedTuple):
+    """What came of one relay; a wide event counts once a slice."""
+
+    events: int
+    is_more_due: bool
+
+
 def after_commit(*, using: str, wide: bool, **_: Any) -> None:
     """An event has been committed: relay it where that disturbs nobody. Receiver of `event_committed`."""
     hub = ringer.running_hub()
@@ -67,26 +74,28 @@ def relay(using: str | None = None) -> None:
 
     Raises `DatabaseError` when the database or its tables are away: the events stay pending.
     """
-    while relay_due(using):
+    while relay_due(using).is_more_due:
         pass
 
 
-def relay_due(using: str | None = None, *, is_sweep: bool = False) -> bool:
-    """Fan out what is due by now as `relay()` does; whether more became due meanwhile, so that the caller shall come again.
+def relay_due(using: str | None = None, *, is_sweep: bool = False) -> Relayed:
+    """Fan out what is due by now as `relay()` does. Where more became due meanwhile, the caller shall come again.
 
     `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt.
     """
     alias = using or event_alias()
-    last = None
+    count, last = 0, None
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
     while spans := due_spans(alias):
         last = max(span.last for span in spans) if last is None else last
         if all(span.first > last for span in spans):
-            return True
+            return Relayed(count, is_more_due=True)
         for span in spans:
-            if not _attempt(alias, wide=span.wide, is_sweep=is_sweep).is_mine:
-                return False
-    return False
+            done = _attempt(alias, wide=span.wide, is_sweep=is_sweep)
+            count += len(done.events)
+            if not done.is_mine:
+                return Relayed(count, is_more_due=False)
+    return Relayed(count, is_more_due=False)
 
 
 def _relay_as_guest(alias: str) -> bool:
@@ -108,7 +117,7 @@ def sweep(*, is_hearing: bool = False) -> bool:
     alias = event_alias()
     if is_hearing and not disturbs_writers(alias):
         turn.attend(alias)
-    return relay_due(alias, is_sweep=True)
+    return relay_due(alias, is_sweep=True).is_more_due
 
 
 def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:

@@ -51,10 +51,10 @@ SEND_SECONDS: Final = 2.0
 OPEN_SECONDS: Final = 15.0  # the breaker's longest rest
 WAITING: Final = 1000  # wake-ups behind a slow layer; beyond, the oldest are dropped: the gap that they leave is healed
 KEPT_SECONDS: Final = 30.0  # past which every hub has looked at its sessions by itself
-PENDING_RESTS: Final = 100
+PENDING_RESTS: Final = 50
 """Times as long as the ring took. "Pending" says the same each time: what a busy writer commits meanwhile needs one ring, and is
 relayed together."""
-LONGEST_REST_SECONDS: Final = 0.5
+LONGEST_REST_SECONDS: Final = 0.25
 FLUSH_SECONDS: Final = 0.2
 PENDING: Final = WakeUp(pending=True)
 _decoder = msgspec.json.Decoder(WakeUp)

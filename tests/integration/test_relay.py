@@ -675,7 +675,7 @@ def test_writers_at_the_same_time_each_keep_their_order(people):
             assert [int(number) for who, number in titles if who == name] == list(range(25))
 
 
-@pytest.mark.parametrize("look", [relay_due, sweep])
+@pytest.mark.parametrize("look", [lambda: relay_due().is_more_due, sweep], ids=["relay", "sweep"])
 def test_who_relays_while_more_keeps_coming_returns_and_says_so(mina, held, titles, look):
     """Else a hub under a lasting load would neither rest nor say that it is there."""
     coming = iter(range(50))
