@@ -14,8 +14,8 @@ from typing import Any, Final
 __all__ = ["Transport"]
 
 TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Linux
-READ_BYTES: Final = 4 * 1024  # a command of the longest kind
-RECEIVE_BYTES: Final = 4 * READ_BYTES
+READ_BYTES: Final = 1024  # most commands; of the smallest frames it holds 15 ms of parsing
+RECEIVE_BYTES: Final = 16 * 1024
 BYTES_RECEIVED: Final = 128  # where `struct tcp_info` has tcpi_bytes_received, a 64-bit number
 
 

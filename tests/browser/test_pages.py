@@ -181,6 +181,32 @@ def test_the_shop_works_without_javascript(plain, person):
     expect(plain.page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
+LOUD = """() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`
+    #loud { text-transform: uppercase; letter-spacing: 3px; font-weight: 900 }
+    #loud a:link, #loud a:visited { color: rgb(1, 2, 3); border-bottom: 5px solid }
+  `);
+  document.adoptedStyleSheets.push(sheet);
+  document.querySelector("notification-bell").parentElement.id = "loud";
+}"""
+LOOKS = """links => links.map(getComputedStyle).map(look =>
+  [look.color, look.textTransform, look.letterSpacing, look.borderBottomWidth])"""
+
+
+def test_the_look_of_the_header_around_it_stays_out_of_the_panel(person, demo):
+    """The admin's says by its ids that links are white and all text is in capitals."""
+    page = person().signed_in("mina", "/orders/").listening().page
+    demo.run("from notifications import notify\nnotify('order.status', to=mina, title='Quiet', url='/orders/')")
+    expect(page.locator(".notifications-panel .notifications-item")).to_have_count(1)
+    page.evaluate(LOUD)
+    looks = page.locator(".notifications-panel a[href]").evaluate_all(LOOKS)
+    assert len(looks) >= 2  # the item and "See all notifications"
+    for color, *others in looks:
+        assert color != "rgb(1, 2, 3)"
+        assert others == ["none", "normal", "0px"]
+
+
 def test_the_sockets_life_is_told_in_words(person, demo):
     mina = person().signed_in("mina", "/orders/1044/").listening()
     life = mina.page.locator("#socket-life")
