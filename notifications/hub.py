@@ -40,12 +40,6 @@ BEAT_SECONDS: Final = 2.0  # between two looks at every socket
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
 SWEEP_SECONDS: Final = 5.0
 FIRST_SWEEP_SECONDS: Final = 0.5  # after the start: the process before this one may have been killed
-QUICK_SECONDS: Final = 0.01
-"""A relay that took no longer needs no rest, nor does one of a single event. One that took longer met many events, or a busy
-machine: what comes while it rests is relayed together, beside the writers."""
-MANY: Final = 8  # events of one relay after which it rests in full
-RELAY_RESTS: Final = 10  # times as long as it worked beyond that
-LONGEST_REST_SECONDS: Final = 0.25
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
 DRAIN_SECONDS: Final = 5.0  # for all goodbyes, on a machine that is busy starting the next server
 STOP_SECONDS: Final = 2.0
@@ -195,14 +189,13 @@ class Hub:
     def _relay(self) -> None:
         time.sleep(max(0.0, self._relay_rests_until - time.monotonic()))  # the rest itself, on the relay's own thread
         self._is_relay_queued = False
-        started, relayed = time.monotonic(), Relayed(0, is_more_due=False)
         try:
-            relayed = relay_due()
+            self._after_relay(relay_due())
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
-        ended = time.monotonic()
-        needed = min(RELAY_RESTS * max(0.0, ended - started - QUICK_SECONDS), LONGEST_REST_SECONDS)
-        self._relay_rests_until = ended + needed * min(1.0, max(0, relayed.events - 1) / MANY)
+
+    def _after_relay(self, relayed: Relayed) -> None:
+        self._relay_rests_until = time.monotonic() + relayed.rest
         if relayed.is_more_due:
             self.relay_soon()
 
@@ -234,8 +227,7 @@ class Hub:
     async def _sweep(self) -> None:
         await asyncio.sleep(self._until_sweep)
         self._until_sweep = SWEEP_SECONDS * random.uniform(0.6, 1.0)
-        if await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing)):
-            self.relay_soon()
+        self._after_relay(await self.relayer.run(functools.partial(sweep, is_hearing=self.membership.is_hearing)))
 
     async def _beat(self) -> None:
         await asyncio.sleep(BEAT_SECONDS)

@@ -36,6 +36,12 @@ TRIES: Final = 5
 GUEST_SLICES: Final = 2
 REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization failure
 RETRY_SECONDS: Final = 5  # doubled with every try
+QUICK_SECONDS: Final = 0.01
+"""A relay that took no longer needs no rest, nor does one of a single event. One that took longer met many events, or a busy
+machine: what comes while it rests is relayed together, beside the writers."""
+MANY: Final = 8  # events of one relay after which it rests in full
+RESTS: Final = 10  # times as long as it worked beyond that
+LONGEST_REST_SECONDS: Final = 0.25
 NOT_ITS_FAULT: Final = (OperationalError, ProgrammingError, InterfaceError, InternalError)
 """The database is away, or its tables are not what this code expects (a deploy under way): no event is to blame."""
 
@@ -52,10 +58,10 @@ class Slice:
 
 
 class Relayed(NamedTuple):
-    """What came of one relay; a wide event counts once a slice."""
+    """What came of one relay: the seconds to rest before the next one, and whether more became due meanwhile."""
 
-    events: int
-    is_more_due: bool
+    rest: float = 0.0
+    is_more_due: bool = False
 
 
 def after_commit(*, using: str, wide: bool, **_: Any) -> None:
@@ -84,18 +90,24 @@ def relay_due(using: str | None = None, *, is_sweep: bool = False) -> Relayed:
     `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt.
     """
     alias = using or event_alias()
-    count, last = 0, None
+    started, count, last = time.monotonic(), 0, None
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
     while spans := due_spans(alias):
         last = max(span.last for span in spans) if last is None else last
         if all(span.first > last for span in spans):
-            return Relayed(count, is_more_due=True)
+            return Relayed(_rest(started, count), is_more_due=True)
         for span in spans:
             done = _attempt(alias, wide=span.wide, is_sweep=is_sweep)
             count += len(done.events)
             if not done.is_mine:
-                return Relayed(count, is_more_due=False)
-    return Relayed(count, is_more_due=False)
+                return Relayed(_rest(started, count))
+    return Relayed(_rest(started, count))
+
+
+def _rest(started: float, events: int) -> float:
+    """Seconds. A wide event counts once a slice."""
+    worked = time.monotonic() - started
+    return min(RESTS * max(0.0, worked - QUICK_SECONDS), LONGEST_REST_SECONDS) * min(1.0, max(0, events - 1) / MANY)
 
 
 def _relay_as_guest(alias: str) -> bool:
@@ -108,16 +120,15 @@ def _relay_as_guest(alias: str) -> bool:
     return False
 
 
-def sweep(*, is_hearing: bool = False) -> bool:
-    """Relay what a crash or a lost ring left; whether more became due meanwhile. Called every few seconds by hubs and by
-    `manage.py relay_notifications`.
+def sweep(*, is_hearing: bool = False) -> Relayed:
+    """Relay what a crash or a lost ring left. Called every few seconds by hubs and by `manage.py relay_notifications`.
 
     `is_hearing`: the caller would hear another process ring, so that one need not relay by itself.
     """
     alias = event_alias()
     if is_hearing and not disturbs_writers(alias):
         turn.attend(alias)
-    return relay_due(alias, is_sweep=True).is_more_due
+    return relay_due(alias, is_sweep=True)
 
 
 def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:

@@ -128,6 +128,7 @@ class Ringer:
         self._sending_on: asyncio.AbstractEventLoop | None = None
         self._rest: asyncio.Event | None = None
         """While "pending" rests. Set, it ends the rest: other news do not wait."""
+        self._flushing = 0  # callers of `flush()`
         self._idle = threading.Event()
         self._idle.set()
         self._background: asyncio.AbstractEventLoop | None = None
@@ -167,8 +168,13 @@ class Ringer:
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
         """Wait until what was rung is sent, as a command does before it ends. Not from an event loop."""
         with self._lock:
+            self._flushing += 1
             self._end_rest()
-        return self._idle.wait(timeout)
+        try:
+            return self._idle.wait(timeout)
+        finally:
+            with self._lock:
+                self._flushing -= 1
 
     def _start_sending(self, layer: Any) -> None:
         self._task = asyncio.get_running_loop().create_task(self._send_waiting(layer))
@@ -216,7 +222,7 @@ class Ringer:
     async def _take_rest(self, seconds: float) -> None:
         rest = asyncio.Event()
         with self._lock:
-            if any(wake_up != PENDING for wake_up in self._waiting):
+            if self._flushing or any(wake_up != PENDING for wake_up in self._waiting):
                 return
             if not self._waiting:
                 self._idle.set()

@@ -12,6 +12,7 @@ from notifications import relay as relay_module
 from notifications.management.commands import relay_notifications as command
 from notifications.models import Event
 from notifications.outbox import NARROW
+from notifications.relay import Relayed
 from notifications.signals import event_committed
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,6 +78,13 @@ def test_it_goes_on_looking_until_it_is_stopped(mina, titles, monkeypatch):
     assert slept == [2.5] * 3
 
 
+def test_under_a_load_that_does_not_end_it_rests_as_a_hub_does(monkeypatch, naps):
+    monkeypatch.setattr(command, "sweep", lambda: Relayed(rest=0.125, is_more_due=True))
+    with pytest.raises(Stopped):
+        call_command("relay_notifications")
+    assert set(naps) == {0.125}
+
+
 @pytest.mark.parametrize("interval", ["0", "-3"])
 def test_it_never_looks_without_a_pause(naps, interval):
     with pytest.raises(Stopped):
@@ -95,11 +103,11 @@ def test_while_the_database_is_away_it_says_so_and_lives_on(mina, titles, naps, 
     notify("plain", to=mina, title="t")
     looks = []
 
-    def look() -> None:
+    def look() -> Any:
         looks.append(1)
         if len(looks) == 1:
             raise error("server closed the connection unexpectedly")
-        relay_module.sweep()
+        return relay_module.sweep()
 
     monkeypatch.setattr(command, "sweep", look)
     err = StringIO()

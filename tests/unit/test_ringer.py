@@ -274,20 +274,27 @@ class Quiet:
 
 
 @pytest.fixture
-async def rested(monkeypatch) -> AsyncIterator[tuple[Ringer, Quiet]]:
-    """A ringer that has sent "pending" and rests, with another one that waits."""
+async def slow(monkeypatch) -> AsyncIterator[tuple[Ringer, Quiet]]:
+    """A ringer whose rests do not end by themselves."""
     layer, ringer = Quiet(), Ringer()
     monkeypatch.setattr("notifications.ringer.get_channel_layer", lambda alias: layer)
     monkeypatch.setattr("notifications.ringer.LONGEST_REST_SECONDS", 30.0)
     monkeypatch.setattr("notifications.ringer.PENDING_RESTS", 1e6)
     ringer.hub = SimpleNamespace(loop=asyncio.get_running_loop(), hear=lambda wake_up: None)
+    yield ringer, layer
+    ringer._task.cancel()
+
+
+@pytest.fixture
+async def rested(slow) -> tuple[Ringer, Quiet]:
+    """One that has sent "pending" and rests, with another one that waits."""
+    ringer, layer = slow
     ringer.ring(PENDING)
-    assert await asyncio.to_thread(ringer.flush, 5)
+    await asyncio.sleep(0.1)
     ringer.ring(PENDING)
     await asyncio.sleep(0.1)
     assert layer.sent == [PENDING]
-    yield ringer, layer
-    ringer._task.cancel()
+    return ringer, layer
 
 
 async def test_while_pending_rests_other_news_are_sent_at_once(rested):
@@ -300,6 +307,17 @@ async def test_while_pending_rests_other_news_are_sent_at_once(rested):
 
 async def test_a_command_that_ends_leaves_no_pending_unsaid(rested):
     ringer, layer = rested
+    assert await asyncio.to_thread(ringer.flush, 5)
+    assert layer.sent == [PENDING, PENDING]
+
+
+async def test_nor_one_that_committed_again_while_its_first_ring_was_on_the_way(slow):
+    """Its rest has not begun yet when the command ends."""
+    ringer, layer = slow
+    ringer.ring(PENDING)
+    await asyncio.sleep(0.01)
+    ringer.ring(PENDING)
+    assert layer.sent == []
     assert await asyncio.to_thread(ringer.flush, 5)
     assert layer.sent == [PENDING, PENDING]
 

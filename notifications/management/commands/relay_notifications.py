@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
 from notifications.outbox import event_alias
-from notifications.relay import sweep
+from notifications.relay import Relayed, sweep
 
 SHORTEST_SECONDS: Final = 0.1  # between two looks, so that no interval makes them a busy loop
 
@@ -21,9 +21,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         while True:
-            is_more_due = False
+            swept = Relayed()
             try:
-                is_more_due = sweep()
+                swept = sweep()
             except (DatabaseError, InterfaceError) as error:  # it restarts, or a deploy has not migrated it yet: live on
                 if options["once"]:
                     raise
@@ -31,5 +31,4 @@ class Command(BaseCommand):
                 connections[event_alias()].close()
             if options["once"]:
                 return
-            if not is_more_due:
-                time.sleep(max(options["interval"], SHORTEST_SECONDS))  # the pace of its sweep
+            time.sleep(swept.rest if swept.is_more_due else max(options["interval"], SHORTEST_SECONDS))  # the pace of its sweep
