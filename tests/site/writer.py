@@ -16,6 +16,7 @@ from typing import Self, TypedDict
 __all__ = ["Job", "Outcome", "Writer"]
 
 ROOT = Path(__file__).resolve().parents[2]
+ENDS_WITHIN_SECONDS = 10.0
 LINE_BYTES = 8 * 1024 * 1024  # all jobs are one line
 
 
@@ -57,9 +58,14 @@ class Writer:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self.process.returncode is None:
+        """It ends as a command does, and says before it what it still has to say. One that hangs is killed."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), ENDS_WITHIN_SECONDS)
+        except TimeoutError:
             self.process.kill()
-        await self.process.wait()
+            await self.process.wait()
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do the jobs, one after the other."""
