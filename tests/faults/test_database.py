@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,12 +17,13 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from notifications import relay
+from notifications.models import Inbox, RelayTurn
 from tests.faults.checker import Commit, Witness, judge, percentile, settle
 from tests.servers import Missing, PostgresServer, postgres_server
 from tests.servers.proxy import tcp_proxy
 from tests.site.client import Page
 from tests.site.outage import Sites, Traffic, committed, sites_on
-from tests.site.people import tell, users_with_sessions
+from tests.site.people import eventually, tell, users_with_sessions
 from tests.site.sockets import only_on
 from tests.site.transactions import titles
 from tests.site.writer import Job, Writer
@@ -30,22 +32,24 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
 RECOVERY_SECONDS = 15.0
 BEYOND_CALM_SECONDS = 0.25
+UNDISTURBED_SECONDS = 1.0
 HEALING_SECONDS = 3.0  # a watermark of one second, and a slow machine
 
 
-# --- a lock on the session table ---
+# --- a lock on the session table, on an inbox ---
 
 
 class Lock(threading.Thread):
-    """Holds the session table from `taken` on until it is told to let go."""
+    """Holds what the statement locks from `taken` on until it is told to let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, statement: str = "LOCK TABLE django_session IN ACCESS EXCLUSIVE MODE") -> None:
         super().__init__()
+        self.statement = statement
         self.taken, self.over = threading.Event(), threading.Event()
 
     def run(self) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE django_session IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(self.statement)
             self.taken.set()
             self.over.wait(30)
         connection.close()
@@ -100,6 +104,29 @@ async def test_a_lock_on_the_session_table_delays_nobodys_news(watchful_site, fi
     figures.at_most("what was never rung is shown within", healed, HEALING_SECONDS)
     figures.none("sockets closed", [page for page in pages if page.close_code is not None])
     await asyncio.gather(*(page.disconnect() for page in [*pages, late]))
+
+
+@only_on("postgresql")
+@pytest.mark.parametrize("way", ["request", "command"])
+async def test_while_an_inbox_is_locked_neither_a_request_nor_a_command_waits_for_it(
+    live_site, database_url, redis_url, mina, mina_session, figures, way
+):
+    """Who writes does not relay where a hub does it: a backup's, a migration's or another relay's locks are not its affair."""
+    async with Page(live_site, mina_session) as page, Writer({"DATABASE_URL": database_url, "REDIS_URL": redis_url}) as command:
+        await tell(mina, "first")
+        await page.until(lambda page: page.titles)
+        await eventually(lambda: RelayTurn.objects.filter(attended_at__isnull=False).exists(), 10)
+        async with Lock(f"SELECT * FROM {Inbox._meta.db_table} WHERE user_id = {mina.pk} FOR UPDATE"):
+            started = time.monotonic()
+            if way == "request":
+                await asyncio.to_thread(urlopen, f"{live_site.url}/transact/commit/{mina.pk}/late/", timeout=30)
+            else:
+                await command.run([{"fate": "commit", "user": mina.pk, "name": "late"}])
+            took = time.monotonic() - started
+            await asyncio.sleep(0.5)
+            assert page.titles == ["first"]  # the premise: nobody gets past the lock
+        await page.until(lambda page: page.titles == ["Order late is paid", "first"])
+    figures.at_most("answered within", took, UNDISTURBED_SECONDS)
 
 
 # --- a PostgreSQL of the test's own, away ---
