@@ -35,7 +35,7 @@ class Page(ABC):
         self.user = user
         self.session = session
         self.inbound = inbound
-        self.position = ""
+        self.position = "0"  # as the page of somebody without an inbox is printed
         self.gaps = 0
         self.bytes = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -47,7 +47,7 @@ __all__ = ["NotificationConsumer"]
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS: Final = 3.0
-HANDSHAKES_AT_ONCE: Final = 200
+HANDSHAKES_AT_ONCE: Final = 2000  # that wait for their user: a crowd is asked for together, and who is refused comes again
 COMMANDS_PER_SECOND: Final = 10.0
 COMMANDS_AT_ONCE: Final = 30.0
 COMMANDS_WAITING: Final = 32

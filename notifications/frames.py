@@ -25,19 +25,24 @@ class Frame(NamedTuple):
 
 
 class Letters:
-    """The frames of one wake-up: a step is encoded once for all its user's sockets of one language."""
+    """The frames of one wake-up, asked for step by step: encoded once for all sockets of a step's user and one language."""
 
     def __init__(self, events: Mapping[int, EventCopy]) -> None:
         self._events = events
         self._parts: Shared = {}
-        self._frames: dict[tuple[str, int, str, bool], Frame | None] = {}
+        self._step: Step | None = None
+        self._frames: dict[tuple[str, bool], Frame | None] = {}
+        """Of that step alone: a thousand that are kept are a thousand for the garbage collector."""
 
     def frame(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
         """The step's frame; None if the wake-up does not carry all of its letters, or they are too long for one.
 
         `from_nowhere`: the page was printed before its user had an inbox.
         """
-        key = (step.user, step.base, language, from_nowhere)
+        if step is not self._step:
+            self._step = step
+            self._frames.clear()
+        key = (language, from_nowhere)
         if key not in self._frames:
             self._frames[key] = self._made(step, language, from_nowhere=from_nowhere)
         return self._frames[key]
@@ -79,7 +84,7 @@ def replayed(
             base=str(base),
             position=str(state.position if is_last else base),
             items=_raw(ready for _, ready in part),
-            ops=[],
+            ops=(),
             unread=state.unread,
             unseen=state.unseen,
             seen_upto=state.seen_upto,

@@ -235,7 +235,7 @@ def recount(user_id: Any) -> bool:
         if before == (inbox.unread, inbox.unseen, inbox.seen_upto) and not is_above:
             transaction.set_rollback(True, using=alias)
             return False
-        _say_on_commit(inbox, [], [], alias)
+        _say_on_commit(inbox, [], (), alias)
     return True
 
 
@@ -390,7 +390,7 @@ def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
             inbox.save(using=alias, update_fields=["unread", "unseen"])
         else:
             _recount(inbox, alias)
-        ops = [{op: upto}] if op and upto is not None else []
+        ops = ({op: upto},) if op and upto is not None else ()
         # None: read back by the hub, which asks who may see it. So is what the user may no longer see though they can name it.
         is_told = bool(ops) if upto is not None else not any(is_restricted(row.event) for row in rows)
         _say_on_commit(inbox, rows if is_told else None, ops, alias)
@@ -412,7 +412,7 @@ def _mark_seen(user_id: Any, upto: int) -> None:
             inbox.top -= 1
             inbox.save(using=alias, update_fields=["top"])
             return
-        _say_on_commit(inbox, [], [], alias)
+        _say_on_commit(inbox, [], (), alias)
 
 
 def _next_step(user_id: Any, alias: str) -> Inbox | None:
@@ -434,8 +434,8 @@ def _recount(inbox: Inbox, alias: str) -> None:
     inbox.save(using=alias, update_fields=["seen_upto", "unread", "unseen"])
 
 
-def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: list[dict[str, int]], alias: str) -> None:
-    step = _step(inbox, base=inbox.top - 1, rows=None if rows is None else [row.row() for row in rows], ops=ops)
+def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: tuple[dict[str, int], ...], alias: str) -> None:
+    step = _step(inbox, base=inbox.top - 1, rows=None if rows is None else tuple(row.row() for row in rows), ops=ops)
     events: dict[int, EventCopy] = {row.event_id: row.event.copy() for row in rows or ()}
     user_id = inbox.pk
 
@@ -446,7 +446,7 @@ def _say_on_commit(inbox: Inbox, rows: Sequence[Notification] | None, ops: list[
     transaction.on_commit(say, using=alias, robust=True)
 
 
-def _step(inbox: Inbox, *, base: int, rows: list[Row] | None, ops: Sequence[dict[str, int]] = ()) -> Step:
+def _step(inbox: Inbox, *, base: int, rows: tuple[Row, ...] | None, ops: tuple[dict[str, int], ...] = ()) -> Step:
     return Step(
         user=str(inbox.pk),
         epoch=inbox.epoch,
@@ -456,5 +456,5 @@ def _step(inbox: Inbox, *, base: int, rows: list[Row] | None, ops: Sequence[dict
         unseen=inbox.unseen,
         seen_upto=inbox.seen_upto,
         rows=rows,
-        ops=list(ops),
+        ops=ops,
     )

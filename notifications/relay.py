@@ -307,9 +307,9 @@ def _fan_out(alias: str, done: Slice) -> list[Step]:
     for user_id, epoch, top, unread, unseen, seen_upto in advance(alias, arrivals):
         events = per_user[user_id]
         base = top - len(events)
-        mine = [Row(event.pk, number, number) for number, event in enumerate(events, base + 1)]
+        mine = tuple(Row(event.pk, number, number) for number, event in enumerate(events, base + 1))
         rows += [(user_id, row) for row in mine]
-        steps.append(Step(str(user_id), epoch, base, top, unread, unseen, seen_upto, mine, []))
+        steps.append(Step(str(user_id), epoch, base, top, unread, unseen, seen_upto, mine))
     deliver(alias, rows)
     return steps
 

@@ -293,7 +293,7 @@ def _letter(steps: list[Step], events: dict[int, Any]) -> bytes:
     blob = sealed(WakeUp(steps=steps, events={id: events[id] for id in named if id in events}))
     if len(blob) <= MESSAGE_BYTES:
         return blob
-    return sealed(WakeUp(steps=[structs.replace(step, rows=None, ops=[]) for step in steps]))
+    return sealed(WakeUp(steps=[structs.replace(step, rows=None, ops=()) for step in steps]))
 
 
 def joined(steps: Iterable[Step]) -> list[Step]:
@@ -312,7 +312,7 @@ def joined(steps: Iterable[Step]) -> list[Step]:
             and step.rows is not None
             and not (earlier.ops and step.rows)
         ):
-            rows, ops = [*earlier.rows, *step.rows], [*earlier.ops, *step.ops]
+            rows, ops = (*earlier.rows, *step.rows), (*earlier.ops, *step.ops)
             result[at] = structs.replace(step, base=earlier.base, rows=rows, ops=ops)
         else:
             last[step.user] = len(result)

@@ -39,7 +39,7 @@ class Socket:
         self.session_key = session_key
         """Asked again by the watermark; never logged."""
         self.language = ""
-        self.stream = Stream(ask_at=random.uniform(ASK_AT, 2 * ASK_AT))
+        self.stream = Stream(ask_at=random.uniform(ASK_AT, 1.5 * ASK_AT))
         self.is_listening = False
         """The page has said hello."""
         self.is_open = True

@@ -14,7 +14,7 @@ __all__ = ["ASK_AT", "WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream",
 WINDOW_STEPS: Final = 64
 WINDOW_BYTES: Final = 256 * 1024
 WINDOW_SECONDS: Final = 30.0  # a page that owes an acknowledgement for so long is closed
-ASK_AT: Final = 0.25  # of the window, at least: when so much was sent since a message asked for an acknowledgement, one asks
+ASK_AT: Final = 0.5  # of the window, at least: when so much was sent since a message asked for an acknowledgement, one asks
 
 
 class Verdict(Enum):

@@ -146,7 +146,7 @@ class Live:
         inbox = self.inboxes[user]
         inbox.top += 1
         row = Row(number, inbox.top, inbox.top)
-        return Step(str(user), inbox.epoch, inbox.top - 1, inbox.top, inbox.top, inbox.top, 0, [row], [])
+        return Step(str(user), inbox.epoch, inbox.top - 1, inbox.top, inbox.top, inbox.top, 0, (row,))
 
     def _event(self, number: int) -> Any:
         from django.utils import timezone

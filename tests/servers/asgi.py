@@ -58,7 +58,8 @@ class AsgiProcess(ServerProcess):
 
 class DaphneProcess(AsgiProcess):
     def command(self) -> list[str | Path]:
-        return [sys.executable, "-m", "daphne", "-b", HOST, "-p", str(self.port), *self.options, self.application]
+        endpoint = f"tcp:port={self.port}:interface={HOST}:backlog=2048"  # as docs/deploy.md has it
+        return [sys.executable, "-m", "daphne", "-e", endpoint, *self.options, self.application]
 
 
 class UvicornProcess(AsgiProcess):

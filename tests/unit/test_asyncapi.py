@@ -286,7 +286,7 @@ EVENT = EventCopy(
 ROWS = [Row(815, 42, 42), Row(2**53, 43, 43, read=True, archived=True), Row(7, 3, 44, deleted=True)]
 LINES: list[Any] = [item(row, None) if row.deleted else Item(**json.loads(encoded(row, shared(EVENT, "en")))) for row in ROWS]
 SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"))) for row in ROWS]
-EMPTY = Delta(base="0", position="e.1", items=[], ops=[{op: 42} for op in OPS], unread=0, unseen=0, seen_upto=0)
+EMPTY = Delta(base="0", position="e.1", items=[], ops=tuple({op: 42} for op in OPS), unread=0, unseen=0, seen_upto=0)
 RESET = Reset(position="0", items=LINES[:2], unread=1, unseen=2, seen_upto=3, more=True)
 FRAMES = [
     encode(EMPTY),

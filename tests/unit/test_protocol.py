@@ -164,7 +164,7 @@ ITEM = Item(
     [
         (Welcome(heartbeat_seconds=25), {"type", "heartbeat_seconds", "version"}),
         (
-            Delta(base="0", position="e.1", items=[ITEM], ops=[], unread=1, unseen=1, seen_upto=0),
+            Delta(base="0", position="e.1", items=[ITEM], ops=(), unread=1, unseen=1, seen_upto=0),
             {"type", "base", "position", "items", "ops", "unread", "unseen", "seen_upto", "more"},
         ),
         (

@@ -35,7 +35,7 @@ def step(user="1", base=0, top=None, *, epoch="e", rows=..., ops=(), unread=0) -
     top = base + 1 if top is None else top
     if rows is ...:
         rows = [Row(event=number, number=number, stamp=number) for number in range(base + 1, top + 1)]
-    return Step(user, epoch, base, top, unread, 0, 0, rows, list(ops))
+    return Step(user, epoch, base, top, unread, 0, 0, None if rows is None else tuple(rows), tuple(ops))
 
 
 def event(title="t") -> EventCopy:
@@ -89,7 +89,7 @@ def test_a_row_is_not_put_before_an_operation_that_came_first():
 def test_an_operation_may_follow_rows():
     (one,) = joined([step(base=0), step(base=1, rows=[], ops=[{"read_upto": 1}])])
     assert [row.event for row in one.rows or ()] == [1]
-    assert one.ops == [{"read_upto": 1}]
+    assert one.ops == ({"read_upto": 1},)
 
 
 steps = st.lists(st.tuples(st.sampled_from("12"), st.sampled_from(["rows", "ops", "none", "gap", "epoch"])), max_size=25)
@@ -107,8 +107,8 @@ def test_joining_neither_loses_nor_reorders_what_a_user_went_through(kinds):
             epochs[user] += "e"
         base = tops[user]
         tops[user] += 1
-        rows = {"none": None, "ops": []}.get(kind, [Row(base + 1, base + 1, base + 1)])
-        ops = [{"read_upto": base}] if kind == "ops" else []
+        rows = {"none": None, "ops": ()}.get(kind, (Row(base + 1, base + 1, base + 1),))
+        ops = ({"read_upto": base},) if kind == "ops" else ()
         given_steps.append(Step(user, epochs[user], base, base + 1, base, 0, 0, rows, ops))
     result = joined(given_steps)
     for user in "12":

@@ -115,8 +115,8 @@ def test_an_ack_covers_what_was_sent_before_it_and_nothing_after():
     assert not stream.is_overdue(WINDOW_SECONDS * 9)
 
 
-@pytest.mark.parametrize(("steps", "size"), [(WINDOW_STEPS // 4, 1), (1, WINDOW_BYTES // 4)])
-def test_a_quarter_of_the_window_must_be_asked_for(steps, size):
+@pytest.mark.parametrize(("steps", "size"), [(WINDOW_STEPS // 2, 1), (1, WINDOW_BYTES // 2)])
+def test_half_of_the_window_must_be_asked_for(steps, size):
     stream = standing_at(0)
     stream.sent(epoch=EPOCH, top=1, steps=steps - 1, size=size - 1)
     assert not stream.must_ask
