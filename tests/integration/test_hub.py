@@ -112,6 +112,15 @@ async def opened(page: LocalPage) -> None:
         assert page.close_code == 4013
 
 
+async def test_beyond_what_a_process_takes_a_handshake_is_told_to_come_again(hub, mina, mina_session, monkeypatch):
+    monkeypatch.setattr("notifications.consumers.HANDSHAKES_AT_ONCE", 0)
+    page = LocalPage(mina_session)
+    await page.connect()
+    assert await page.until_closed() == 4013
+    assert page.bye is not None
+    assert page.bye["retry_after"] > 0
+
+
 async def test_pages_agree_with_the_inbox_whatever_becomes_of_the_wake_ups(hub, mina, mina_session, monkeypatch, seed):
     """Dropped, doubled, delayed, reordered; pages come and go. The seed is in the failure."""
     chance = random.Random(seed)

@@ -294,7 +294,7 @@ def test_what_a_step_tells_is_what_the_database_holds(mina, steps):
     told = [step for wake_up in steps for step in wake_up.steps]
     assert [(step.base, step.top) for step in told] == [(3, 4), (4, 5), (5, 6), (6, 7)]
     assert [(step.unread, step.unseen, step.seen_upto) for step in told] == [(2, 2, 0), (1, 1, 0), (1, 1, 0), (1, 0, 3)]
-    assert [step.ops for step in told] == [[], [{"archived_upto": 2}], [], []]
+    assert [step.ops for step in told] == [(), ({"archived_upto": 2},), (), ()]
     assert [step.rows if step.rows is None else len(step.rows) for step in told] == [1, 0, None, 0]
     assert (inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto) == (7, 1, 0, 3)
     assert {step.epoch for step in told} == {inbox.epoch}
