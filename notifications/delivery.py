@@ -20,6 +20,7 @@ from notifications.workers import Patience, Worker
 __all__ = ["USERS_PER_QUERY", "Delivery"]
 
 USERS_PER_QUERY: Final = 500
+USERS_PER_LOOK: Final = 200  # of a crowd: those who have come first need not wait for the last, nor anybody else for all of them
 NOWHERE: Final = Position("?", 0)  # where a page stands that says nothing we know: in an epoch that no inbox has
 
 
@@ -112,7 +113,7 @@ class Delivery:
             user = socket.identity.user
             if not socket.stream.is_open:
                 self._behind.discard(socket)
-            elif cursors.get(user) == socket.cursor or (user not in cursors and len(cursors) < USERS_PER_QUERY):
+            elif cursors.get(user) == socket.cursor or (user not in cursors and len(cursors) < USERS_PER_LOOK):
                 cursors[user] = socket.cursor
                 chosen.append(socket)
                 self._behind.discard(socket)

@@ -366,7 +366,7 @@ async def test_the_clocks_are_those_of_the_page(target: Target):
     loop = asyncio.get_running_loop()
     async with Peer(target) as honest, Peer(target) as deaf:
         deaf.acks = False
-        titles = [f"c{number}" for number in range(20)]  # enough to be asked for an acknowledgement
+        titles = [f"c{number}" for number in range(50)]  # enough to be asked for an acknowledgement
         await target.tell(*titles)
         started = loop.time()
         for peer in (honest, deaf):
