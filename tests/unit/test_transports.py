@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.tcp import Connection
 
 from notifications.session import Identity
 from notifications.sockets import UNSENT_BYTES, Socket
-from notifications.transports import Transport
+from notifications.transports import READ_BYTES, Transport
 
 HELD = 8 * 1024 * 1024  # more than any kernel takes for a peer that does not read
 
@@ -58,6 +59,41 @@ async def test_what_asyncio_has_not_sent_is_counted():
         finally:
             asyncios.abort()
             await asyncio.sleep(0)  # in which it closes
+
+
+async def test_asyncio_reads_little_at_a_time_of_a_page():
+    """A server parses what one read brought before it is anybody else's turn."""
+    brought: list[int] = []
+
+    class Reading(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            brought.append(len(data))
+
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        asyncios, _ = await asyncio.get_running_loop().create_connection(Reading, sock=ours)
+        try:
+            Transport(Protocol(asyncios).send).take_little()
+            peers.send(b"x" * 20 * READ_BYTES)
+            for _ in range(30):
+                await asyncio.sleep(0)  # a look of the loop's at its sockets
+            assert brought == [READ_BYTES] * 20
+        finally:
+            asyncios.abort()
+            await asyncio.sleep(0)  # in which it closes
+
+
+def test_twisted_reads_little_at_a_time_of_a_page():
+    ours, peers = socket.socketpair()
+    with ours, peers:
+        brought: list[int] = []
+        reactor: Any = SimpleNamespace(addReader=lambda transport: None)
+        twisteds: Any = Connection(ours, SimpleNamespace(dataReceived=lambda data: brought.append(len(data))), reactor)
+        Transport(partial(Protocol.send, Protocol(twisteds))).take_little()
+        peers.send(b"x" * 3 * READ_BYTES)
+        for _ in range(3):
+            twisteds.doRead()
+        assert brought == [READ_BYTES] * 3
 
 
 def test_behind_an_application_that_wraps_send_nothing_is_counted():
