@@ -276,11 +276,13 @@ def _check_epoch(user_id: Any, cursor: Cursor, state: State) -> None:
 
 def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> dict[Any, list[Notification]]:
     wanted = Q()
+    # Up to the number, not to the stamp: a row that was marked since the state was read is in no step before that mark, and in
+    # that one as a number alone. In its newer state it comes early, which that step does not change.
     for user_id, cursor in cursors.items():
         later = Q(stamp__gt=cursor.stamp)
         if cursor.event is not None:
             later |= Q(stamp=cursor.stamp, event_id__gt=cursor.event)
-        wanted |= Q(later, recipient_id=user_id, stamp__lte=found[str(user_id)].position.top)
+        wanted |= Q(later, recipient_id=user_id, number__lte=found[str(user_id)].position.top)
     rows = Notification.objects.using(_alias()).filter(wanted).order_by("recipient_id", "stamp", "event_id")
     most = RESET_ROWS + 1 if len(cursors) == 1 else BATCH_ROWS
     read = list(rows[:most])

@@ -518,6 +518,25 @@ def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monke
     assert [row.number for row, _ in answer(mina, Cursor(epoch, 2)).rows] == [3]
 
 
+@pytest.mark.parametrize("action", ["read", "archive", "delete"])
+def test_what_is_marked_during_the_replay_is_not_left_out_of_it(mina, monkeypatch, action):
+    """The step that marked all up to a number carries no rows: a page that stands before it must have them."""
+    from notifications import inbox
+
+    ids = fill(mina, 3)
+    read, epoch = inbox._rows_after, Inbox.objects.get().epoch
+
+    def marked_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        mark(mina.pk, action, upto=2)
+        return read(*arguments)
+
+    monkeypatch.setattr(inbox, "_rows_after", marked_meanwhile)
+    result = answer(mina, Cursor(epoch, 1))
+    assert result.state.position.top == 3
+    assert {ids[1], ids[2]} <= {row.event for row, _ in result.rows}
+
+
 def test_the_number_of_queries_does_not_grow_with_the_users(people, django_assert_num_queries):
     users = people(20)
     notify("plain", to=users, title="t")
