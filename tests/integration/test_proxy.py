@@ -131,10 +131,13 @@ def test_who_is_away_is_passed_over(echo_port):
 
 
 def test_where_everybody_is_away_a_connection_is_reset():
-    with tcp_proxy(free_port()) as proxy:
-        line = socket.create_connection((HOST, proxy.port), timeout=5)
-        with line, pytest.raises(ConnectionResetError):
-            line.recv(1)
+    """Which may be as soon as while it is made."""
+    with (
+        tcp_proxy(free_port()) as proxy,
+        pytest.raises(ConnectionResetError),
+        socket.create_connection((HOST, proxy.port), timeout=5) as line,
+    ):
+        line.recv(1)
 
 
 class Parting(socketserver.BaseRequestHandler):

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from notifications import Text, notify
 from notifications.models import Notification
 from tests.site.client import Page
-from tests.site.people import tell
+from tests.site.people import eventually, tell
 from tests.site.sockets import whatever_the_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -127,8 +127,7 @@ async def test_a_frame_beyond_what_the_server_takes_ends_this_socket_alone(reque
 
 async def test_what_was_accepted_before_the_close_is_carried_out(start_site, live_site, mina, mina_session):
     """Frames that come together: the command's task has not begun when the socket ends."""
-    await tell(mina, "read me")
-    row = await Notification.objects.aget(recipient=mina)
+    row = await told(mina, "read me")
     read = json.dumps({"type": "read", "ids": [row.event_id], "ref": "r"})
     async with Page(live_site, mina_session) as witness:
         for _ in range(3):
@@ -144,6 +143,14 @@ async def test_what_was_accepted_before_the_close_is_carried_out(start_site, liv
             await page.disconnect()
     assert "Traceback" not in live_site.log
     assert "never retrieved" not in live_site.log
+
+
+async def told(user: Any, title: str) -> Notification:
+    """What came of it, whichever process relays: this one, or the site whose hub said that it is there."""
+    await tell(user, title)
+    rows = Notification.objects.filter(recipient=user)
+    await eventually(rows.exists)
+    return await rows.aget()
 
 
 async def in_one_write(page: Page, *frames: str) -> None:
@@ -224,8 +231,7 @@ async def test_commands_are_answered_in_order_and_each_once(live_site, mina, min
 
 
 async def test_ids_of_others_change_nothing_and_tell_nothing(live_site, mina, teo, mina_session, teo_session):
-    await tell(teo, "Teo's own")
-    row = await Notification.objects.aget(recipient=teo)
+    row = await told(teo, "Teo's own")
     async with Page(live_site, mina_session) as page, Page(live_site, teo_session) as his:
         await page.until(lambda page: page.position)
         await his.until(lambda page: page.titles == ["Teo's own"])

@@ -99,7 +99,7 @@ class World:
     @staticmethod
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         """For the whole test. Bounds become small, so that few steps reach them."""
-        for module in (authority, delivery, hub, sockets, membership, ringer, workers):
+        for module in (authority, delivery, hub, sockets, membership, relay, ringer, workers):
             monkeypatch.setattr(module, "time", _clock, raising=False)
         monkeypatch.setattr("notifications.consumers.time", _clock)
         monkeypatch.setattr("notifications.consumers.COMMANDS_PER_SECOND", 1e9)
