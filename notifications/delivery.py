@@ -153,8 +153,8 @@ class Delivery:
 
 def _push(socket: Socket, frame: Frame, epoch: str, top: int) -> None:
     stream, text, size = socket.stream, frame.text, len(frame.text)
-    if frame.last is not None:
-        stream.sent_part(stamp=frame.last.stamp, event=frame.last.event, steps=frame.steps, size=size)
+    if frame.upto is not None:
+        stream.sent_part(*frame.upto, steps=frame.steps, size=size)
     else:
         stream.sent(epoch=epoch, top=top, steps=frame.steps, size=size)
     if stream.must_ask:

@@ -17,11 +17,11 @@ Shared: TypeAlias = dict[tuple[int, str], bytes]
 
 
 class Frame(NamedTuple):
-    """`last`: the last row in it, while more follow."""
+    """`upto`: while more follow, stamp and event of the last row that it brings; event None: all of that stamp."""
 
     text: str
     steps: int
-    last: Row | None = None
+    upto: tuple[int, int | None] | None = None
 
 
 class Letters:
@@ -90,7 +90,13 @@ def replayed(
             seen_upto=state.seen_upto,
             more=not is_last,
         )
-        yield Frame(encode(delta), max(1, len(part)), None if is_last else part[-1][0])
+        yield Frame(encode(delta), max(1, len(part)), None if is_last else _upto(part[-1][0], state))
+
+
+def _upto(row: Row, state: State) -> tuple[int, int | None]:
+    """Not beyond the state: a row that was marked since it was read has a later stamp, below which more may have arrived."""
+    top = state.position.top
+    return (row.stamp, row.event) if row.stamp <= top else (top, None)
 
 
 def reset(page: Page) -> Frame:

@@ -99,6 +99,11 @@ class Cursor(NamedTuple):
     stamp: int
     event: int | None = None
 
+    @property
+    def complete(self) -> int:
+        """Up to this stamp every row is delivered, so that none of what was pruned up to it is missed."""
+        return self.stamp if self.event is None else self.stamp - 1
+
 
 class Replay(NamedTuple):
     """What leads from a cursor to `state`, each row with its event, or None where the user may not see it.
@@ -173,7 +178,7 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     for user_id, cursor in behind.items():
         state = found[str(user_id)]
         is_long = len(missed[user_id]) > RESET_ROWS or sum(is_restricted(row.event) for row in missed[user_id]) > RESTRICTED
-        if is_long or cursor.stamp < again.get(str(user_id), state).pruned:
+        if is_long or cursor.complete < again.get(str(user_id), state).pruned:
             answers[user_id] = Replay(state, None)
             del missed[user_id]
     rows = _with_events(missed)
@@ -263,7 +268,8 @@ def _state(inbox: Inbox) -> State:
 def _leads_to(cursor: Cursor, state: State) -> bool:
     if not cursor.epoch:  # a page of a user who had no inbox: everything is news
         return state.pruned == 0
-    return cursor.epoch == state.position.epoch and state.pruned <= cursor.stamp <= state.position.top
+    is_within = state.pruned <= cursor.complete and cursor.stamp <= state.position.top
+    return cursor.epoch == state.position.epoch and is_within
 
 
 def _check_epoch(user_id: Any, cursor: Cursor, state: State) -> None:

@@ -41,7 +41,7 @@ class Stream:
     ask_at: float = ASK_AT
     """Of the window. Streams that differ in it do not all ask by the same broadcast."""
     cursor_event: int | None = None
-    """Set while a long catch-up is under way: of the rows stamped `cursor_stamp`, those up to this event are sent."""
+    """In the middle of a catch-up: of the rows stamped `cursor_stamp`, those up to this event are sent. None: all of them."""
     cursor_stamp: int = 0
     is_behind: bool = False
     is_sending: bool = False
@@ -91,7 +91,7 @@ class Stream:
         self.owes_answer = False
         self._count(steps, size)
 
-    def sent_part(self, *, stamp: int, event: int, steps: int, size: int) -> None:
+    def sent_part(self, stamp: int, event: int | None, *, steps: int, size: int) -> None:
         """A part of a catch-up has been given to the socket: the page's position does not move yet."""
         self.cursor_stamp, self.cursor_event = stamp, event
         self._count(steps, size)

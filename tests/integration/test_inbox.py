@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notifications import Text, inbox, inbox_changed, notify
+from notifications import Text, frames, inbox, inbox_changed, notify
+from notifications.frames import replayed
 from notifications.inbox import Cursor, forget, mark, mark_seen, read_page, recount, renew_epochs, replay, states
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
@@ -143,7 +144,6 @@ def test_a_page_costs_two_queries_whatever_it_shows(mina, django_assert_num_quer
 def test_rows_above_the_position_are_left_to_the_stream(mina, monkeypatch):
     """The position is read before the rows: a row that commits in between comes by the socket, once."""
     fill(mina, 1)
-    from notifications import inbox
 
     def states_and_then_a_commit(user_ids: Any) -> Any:
         found = states(user_ids)
@@ -488,8 +488,6 @@ def many(user: Any, count: int) -> None:
 
 
 def test_a_prune_during_the_replay_calls_for_a_fresh_page(mina, monkeypatch):
-    from notifications import inbox
-
     fill(mina, 4)
     read, epoch = inbox._rows_after, Inbox.objects.get().epoch
 
@@ -501,9 +499,54 @@ def test_a_prune_during_the_replay_calls_for_a_fresh_page(mina, monkeypatch):
     assert answer(mina, Cursor(epoch, 1)).rows is None
 
 
-def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monkeypatch):
-    from notifications import inbox
+def test_a_prune_within_the_step_that_a_page_is_in_the_middle_of_calls_for_a_fresh_page(mina, monkeypatch):
+    """Of the rows of that step those that were not sent yet are gone too, and the page may still show them."""
+    ids = fill(mina, 4)
+    mark(mina.pk, "delete", upto=4)
+    epoch, top = Inbox.objects.values_list("epoch", "top").get()
+    cursor = Cursor(epoch, top, ids[1])
+    assert len(answer(mina, cursor).rows) == 2  # the premise
+    read = inbox._rows_after
 
+    def pruned_meanwhile(*arguments: Any) -> Any:
+        prune(mina, top)
+        return read(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox, "_rows_after", pruned_meanwhile)
+        assert answer(mina, cursor).rows is None
+    assert answer(mina, cursor).rows is None
+    assert answer(mina, Cursor(epoch, top)).rows == []
+
+
+def prune(user: Any, upto: int) -> None:
+    """Take the tombstones up to that stamp away."""
+    Notification.objects.filter(recipient=user, deleted_at__isnull=False, stamp__lte=upto).delete()
+    Inbox.objects.filter(pk=user.pk).update(pruned=upto)
+
+
+def test_what_arrived_during_a_replay_in_parts_is_not_skipped_by_its_next_part(mina, monkeypatch):
+    """A row that was marked after the state was read comes with a stamp beyond that state. What arrived before that mark has a
+    lower stamp and is still to come."""
+    fill(mina, 6)
+    read, base = inbox._rows_after, Position(Inbox.objects.get().epoch, 1)
+    newer: list[int] = []
+
+    def arrived_and_marked_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        newer.extend(fill(mina, 1))
+        mark(mina.pk, "read", upto=6)
+        return read(*arguments)
+
+    monkeypatch.setattr(inbox, "_rows_after", arrived_and_marked_meanwhile)
+    first = answer(mina, Cursor(*base))
+    monkeypatch.setattr(frames, "DELTA_ROWS", 2)
+    part = next(replayed(base, first.state, first.rows, "en", {}))
+    assert part.upto is not None  # the premise: more is to come
+    assert set(newer) <= {row.event for row, _ in answer(mina, Cursor(base.epoch, *part.upto)).rows}
+
+
+def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monkeypatch):
     fill(mina, 2)
     read, epoch = inbox._rows_after, Inbox.objects.get().epoch
 
@@ -521,8 +564,6 @@ def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monke
 @pytest.mark.parametrize("action", ["read", "archive", "delete"])
 def test_what_is_marked_during_the_replay_is_not_left_out_of_it(mina, monkeypatch, action):
     """The step that marked all up to a number carries no rows: a page that stands before it must have them."""
-    from notifications import inbox
-
     ids = fill(mina, 3)
     read, epoch = inbox._rows_after, Inbox.objects.get().epoch
 

@@ -41,7 +41,7 @@ marks = st.one_of(
     st.tuples(users, actions, numbers),  # all but so many of the newest steps
     st.tuples(users, st.just("seen"), numbers),
 )
-happenings = st.sampled_from(["write", "mark", "mark all", "prune", "prune"])
+happenings = st.sampled_from(["write", "mark", "mark all", "write, mark all", "prune", "prune"])
 doings = st.lists(st.one_of(writing, marks), min_size=1, max_size=6)
 bursts = st.tuples(doings, processes, fates, pauses)
 endings = st.sampled_from([None, True, True, False])  # settle, and do the wake-ups that were held come
@@ -122,17 +122,16 @@ class Simulation(Scene, RuleBasedStateMachine):
         self._fate(fates)
         self._prune(user)
 
-    @rule(
-        away=doings, what=st.sampled_from(["write", "mark", "mark all", "prune", "prune"]), queries=st.integers(0, 4), slot=slots
-    )
+    @rule(away=doings, what=happenings, queries=st.integers(0, 4), slot=slots)
     def look_meanwhile(self, away: Any, what: str, queries: int, slot: str) -> None:
         """A page comes back, and in the middle of the look at the database another process is at work."""
         user, tab = SLOTS[slot], self.tabs[slot]
         actions: dict[str, Callable[[], None]] = {
-            "write": lambda: self._write((user,), "commit", "simulated"),
-            "mark": lambda: self._step(user, "read", {0, 1, 2}),
-            "mark all": lambda: self._step(user, "archive", 3),
-            "prune": lambda: self._prune(user),
+            "write": partial(self._write, (user,), "commit", "simulated"),
+            "mark": partial(self._step, user, "read", {0, 1, 2}),
+            "mark all": partial(self._step, user, "archive", 3),
+            "write, mark all": partial(self._do, [((user,), "commit", "simulated"), (user, "read", 2)]),
+            "prune": partial(self._prune, user),
         }
         self.world.run(tab.cut())
         self._do(away)

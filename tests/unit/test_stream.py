@@ -78,7 +78,7 @@ def test_news_heard_during_a_look_asks_for_another_look():
 def test_a_part_of_a_catch_up_moves_the_cursor_and_not_the_position():
     stream = standing_at(5)
     stream.offer(EPOCH, 8, 9)
-    stream.sent_part(stamp=7, event=3, steps=2, size=1)
+    stream.sent_part(7, 3, steps=2, size=1)
     assert (stream.top, stream.cursor_stamp, stream.cursor_event) == (5, 7, 3)
     send(stream, 9, ack="b")
     assert (stream.top, stream.cursor_stamp, stream.cursor_event) == (9, 9, None)
