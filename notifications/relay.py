@@ -24,7 +24,7 @@ from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
-from notifications.statements import Due, advance, deliver, due_events, due_spans, finish
+from notifications.statements import Due, deliver, due_events, due_events_query, due_spans, events_from
 from notifications.visibility import may_see, users
 
 __all__ = ["TRIES", "Relayed", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
@@ -113,10 +113,10 @@ def _rest(started: float, events: int) -> float:
 def _relay_as_guest(alias: str) -> bool:
     """Relay in somebody else's request or command: narrow events only, and not for long. False: more is left for the hubs."""
     for _ in range(GUEST_SLICES):
-        if all(span.wide for span in due_spans(alias)):
-            return True
         if not _attempt(alias, wide=False).is_mine:
             return False  # who has the turn may be a guest too, and leave without another look
+        if all(span.wide for span in due_spans(alias)):
+            return True
     return False
 
 
@@ -135,9 +135,10 @@ def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:
     due, counted = Due(wide=wide), []
     if is_sweep:
         with transaction.atomic(using=alias):
-            if not turn.take(alias):
+            candidates = _take(alias, due, _most(wide=wide))
+            if candidates is None:
                 return Slice(is_mine=False)
-            counted = _count_tries(alias, due, _most(wide=wide))
+            counted = _count_tries(alias, candidates)
         due = Due(only=counted)
     try:
         done = _together_or_each(alias, due, _most(wide=wide))
@@ -152,12 +153,17 @@ def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:
     return done
 
 
-def _count_tries(alias: str, due: Due, most: int) -> list[int]:
+def _take(alias: str, due: Due, most: int) -> list[Event] | None:
+    """Take the turn and read what is due. None: another relay has the turn."""
+    rows = turn.take_and_read(alias, *due_events_query(alias, due, most))
+    return None if rows is None else events_from(alias, rows)
+
+
+def _count_tries(alias: str, candidates: Sequence[Event]) -> list[int]:
     """Choose what to attempt and count the try, in a commit before it: an event that kills its relay is set aside in the end.
 
     What has been tried before is a suspect and attempted alone, so that the innocent are not counted with it.
     """
-    candidates = due_events(alias, due, most)
     suspects = [event for event in candidates if event.tries]
     chosen = suspects[:1] or _fitting(candidates)
     Event.objects.using(alias).filter(pk__in=[event.pk for event in chosen]).update(tries=F("tries") + 1)
@@ -213,14 +219,13 @@ def _repeated(alias: str, due: Due, most: int) -> Slice:
 def _slice(alias: str, due: Due, most: int) -> Slice:
     done = Slice()
     with transaction.atomic(using=alias):
-        if not turn.take(alias):
+        candidates = _take(alias, due, most)
+        if candidates is None:
             return Slice(is_mine=False)
-        chosen = _fitting(due_events(alias, due, most))
-        for event, user_ids in _recipients(alias, chosen, done):
+        for event, user_ids in _recipients(alias, _fitting(candidates), done):
             done.events.append(event)
             done.recipients[event.pk] = user_ids
         done.steps = _fan_out(alias, done)
-        _record_progress(alias, done)
     return done
 
 
@@ -295,33 +300,24 @@ def _next_members(event: Event, room: int) -> list[Any]:
 
 
 def _fan_out(alias: str, done: Slice) -> list[Step]:
-    """Advance the inboxes, insert the notifications under their numbers, and say what each inbox went through."""
-    per_user: dict[Any, list[Event]] = {}
+    """Deliver the events to the inboxes, say what each inbox went through, and how far the events are done."""
+    per_user: dict[Any, list[int]] = {}
     for event in done.events:
         for user_id in done.recipients[event.pk]:
-            per_user.setdefault(user_id, []).append(event)
-    if not per_user:
-        return []
-    arrivals = [(user_id, len(per_user[user_id])) for user_id in sorted(per_user)]
-    rows, steps = [], []
-    for user_id, epoch, top, unread, unseen, seen_upto in advance(alias, arrivals):
-        events = per_user[user_id]
-        base = top - len(events)
-        mine = tuple(Row(event.pk, number, number) for number, event in enumerate(events, base + 1))
-        rows += [(user_id, row) for row in mine]
-        steps.append(Step(str(user_id), epoch, base, top, unread, unseen, seen_upto, mine))
-    deliver(alias, rows)
-    return steps
-
-
-def _record_progress(alias: str, done: Slice) -> None:
-    events = Event.objects.using(alias)
-    finished = [event.pk for event in done.events if event.pending is None]
-    if finished:
-        finish(alias, finished)
+            per_user.setdefault(user_id, []).append(event.pk)
+    arrivals = [(user_id, per_user[user_id]) for user_id in sorted(per_user)]
+    steps = []
+    for inbox in deliver(alias, arrivals, [event.pk for event in done.events if event.pending is None]):
+        events = per_user[inbox.user_id]
+        base = inbox.top - len(events)
+        rows = tuple(Row(event, number, number) for number, event in enumerate(events, base + 1))
+        user = str(inbox.user_id)
+        steps.append(Step(user, inbox.epoch, base, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto, rows))
     for event in done.events:  # at most one: a wide event has its slice to itself
         if event.pending:
-            events.filter(pk=event.pk).update(users_done=event.users_done, groups_after=event.groups_after, tries=0)
+            progress = {"users_done": event.users_done, "groups_after": event.groups_after, "tries": 0}
+            Event.objects.using(alias).filter(pk=event.pk).update(**progress)
+    return steps
 
 
 def _put_off(alias: str, event_id: int, error: Exception, *, is_counted: bool) -> None:

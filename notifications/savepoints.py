@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from django.db import DatabaseError, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["LazySavepoint"]
+__all__ = ["LazySavepoint", "sends_several"]
 
 _marks: Final = count(1)
 
@@ -74,7 +74,7 @@ class LazySavepoint:
         Where the driver sends several at once, the savepoint and its release go with it: one round trip instead of three. The
         statement must be SQL: PostgreSQL parses all before it makes the savepoint.
         """
-        if not self._is_needed or not _sends_several(cursor):
+        if not self._is_needed or not sends_several(cursor):
             cursor.execute(statement, values)
             return
         operations = self._connection.ops
@@ -125,7 +125,7 @@ def _is_in_autocommit(connection: BaseDatabaseWrapper) -> bool:
     return bool(connection.settings_dict["AUTOCOMMIT"] if connection.connection is None else connection.autocommit)
 
 
-def _sends_several(cursor: Any) -> bool:
+def sends_several(cursor: Any) -> bool:
     """Whether several statements go at once, with a result each: psycopg 3 does so, unless it binds on the server.
 
     In a transaction that has failed already they do not: whether the savepoint was made could not be told afterwards.

@@ -1,21 +1,22 @@
 """The relay's ready SQL: composing it by the ORM costs three to six times as much as running it.
 
-Of every vendor's dialect but for `advance()`, which says where it goes by the ORM. Values pass through the fields' own
+Of every vendor's dialect but for `deliver()`, which says where it goes by the ORM. Values pass through the fields' own
 conversions, as the ORM has them do.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from django.contrib.auth import get_user_model
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from notifications.models import Event, Inbox, Notification, new_epoch
-from notifications.protocol import Row
 
-__all__ = ["Due", "Span", "advance", "deliver", "due_events", "due_spans", "finish", "from_db"]
+__all__ = ["Advanced", "Due", "Span", "deliver", "due_events", "due_events_query", "due_spans", "events_from", "from_db"]
 
 READ: Final = ("id", "kind", "content", "audience", "created_at", "pending", "wide", "users_done", "groups_after", "tries")
 """What the relay needs of an event; the rest is loaded if the site's code asks for it."""
@@ -61,45 +62,117 @@ def due_spans(alias: str) -> list[Span]:
 
 def due_events(alias: str, due: Due, most: int) -> list[Event]:
     """The first of them, in id order."""
-    connection = connections[alias]
-    fields = _fields(Event, READ)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(*due_events_query(alias, due, most))
+        return events_from(alias, cursor.fetchall())
+
+
+def due_events_query(alias: str, due: Due, most: int) -> tuple[str, list[Any]]:
+    """The statement of `due_events()` and its values, for who sends it together with another; `events_from()` takes its rows."""
+    quote = connections[alias].ops.quote_name
     condition, values = due.condition(alias)
-    columns, table = _columns(fields, alias), connection.ops.quote_name(Event._meta.db_table)
-    order = f"ORDER BY {connection.ops.quote_name('id')} {connection.ops.limit_offset_sql(0, most)}"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM {table} WHERE {condition} {order}", values)
-        rows = cursor.fetchall()
+    columns, table = _columns(_fields(Event, READ), quote), quote(Event._meta.db_table)
+    order = f"ORDER BY {quote('id')} {connections[alias].ops.limit_offset_sql(0, most)}"
+    return f"SELECT {columns} FROM {table} WHERE {condition} {order}", values
+
+
+def events_from(alias: str, rows: Iterable[Sequence[Any]]) -> list[Event]:
+    connection, fields = connections[alias], _fields(Event, READ)
     return [Event.from_db(alias, READ, [from_db(*pair, connection) for pair in zip(fields, row, strict=True)]) for row in rows]
 
 
-def advance(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
-    """Lock the inboxes in user order, making those that are missing, and add each user's number of arrivals.
+class Advanced(NamedTuple):
+    """An inbox after its arrivals."""
 
-    Returns `(user id, epoch, top, unread, unseen, seen_upto)` after that. One upsert on PostgreSQL and SQLite.
+    user_id: Any
+    epoch: str
+    top: int
+    unread: int
+    unseen: int
+    seen_upto: int
+
+
+Arrivals: TypeAlias = Sequence[tuple[Any, Sequence[int]]]
+"""In user order: user ids, each with the ids of the events that arrive."""
+
+
+def deliver(alias: str, arrivals: Arrivals, finished: Collection[int]) -> list[Advanced]:
+    """Lock the inboxes in this order, making those that are missing, and give each user's events the next numbers; insert them as
+    notifications; and the `finished` events have reached everybody whom they were for. On PostgreSQL that is one statement.
     """
     connection = connections[alias]
-    if connection.vendor not in ("postgresql", "sqlite"):
-        return _advance_by_orm(alias, arrivals)
+    advanced: list[Advanced] = []
+    if arrivals and connection.vendor == "postgresql":
+        return _deliver_at_once(connection, arrivals, finished)
+    if arrivals:
+        advance = _advance if connection.vendor == "sqlite" else _advance_by_orm
+        advanced = advance(alias, [(user_id, len(events)) for user_id, events in arrivals])
+        _insert(connection, advanced, dict(arrivals))
+    if finished:
+        _finish(connection, finished)
+    return advanced
+
+
+def _deliver_at_once(connection: BaseDatabaseWrapper, arrivals: Arrivals, finished: Collection[int]) -> list[Advanced]:
     key = get_user_model()._meta.pk
-    table = connection.ops.quote_name(Inbox._meta.db_table)
-    fields = _fields(Inbox, ("user", "epoch", "top", "unread", "unseen", "seen_upto", "pruned"))
-    user, epoch, top, unread, unseen, seen_upto, _pruned = (connection.ops.quote_name(field.column) for field in fields)
+    keys = [key.get_db_prep_value(user_id, connection) for user_id, _ in arrivals]
+    events_of = [events for _, events in arrivals]
+    rows = [(one, event, after) for one, events in zip(keys, events_of, strict=True) for after, event in _from_the_end(events)]
+    inboxes = (keys, [new_epoch() for _ in keys], [len(events) for events in events_of])
+    with connection.cursor() as cursor:
+        cursor.execute(_at_once(connection), [*inboxes, *map(list, zip(*rows, strict=True)), list(finished)])
+        return [Advanced(key.to_python(user_id), *state) for user_id, *state in cursor.fetchall()]
+
+
+def _from_the_end(events: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Each with how many come after it."""
+    return zip(range(len(events) - 1, -1, -1), events, strict=True)
+
+
+def _at_once(connection: BaseDatabaseWrapper) -> str:
+    """Its parts see nothing of what the others write, but what these return."""
+    quote = connection.ops.quote_name
+    inbox, notification, event = (quote(model._meta.db_table) for model in (Inbox, Notification, Event))
+    inbox_columns, row_columns = (_columns(fields, quote) for fields in (_inbox_fields(), _row_fields()))
+    user = quote(_inbox_fields()[0].column)
+    of_user = f"{_inbox_fields()[0].cast_db_type(connection)}[]"
+    return (
+        f"WITH advanced AS (INSERT INTO {inbox} ({inbox_columns}) SELECT one, epoch, count, count, count, 0, 0 "
+        f"FROM unnest(%s::{of_user}, %s::text[], %s::int[]) AS arrived (one, epoch, count){_on_conflict(quote)}), "
+        f"delivered AS (INSERT INTO {notification} ({row_columns}) SELECT one, event, top - after, top - after "
+        f"FROM unnest(%s::{of_user}, %s::bigint[], %s::int[]) AS arrived (one, event, after) JOIN advanced ON one = {user}), "
+        f"finished AS (UPDATE {event} SET {quote('pending')} = NULL WHERE {quote('id')} = ANY(%s::bigint[])) "
+        "SELECT * FROM advanced"
+    )
+
+
+def _advance(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[Advanced]:
+    connection = connections[alias]
+    key = get_user_model()._meta.pk
+    quote = connection.ops.quote_name
     sql = (
-        f"INSERT INTO {table} ({_columns(fields, alias)}) VALUES "
+        f"INSERT INTO {quote(Inbox._meta.db_table)} ({_columns(_inbox_fields(), quote)}) VALUES "
         + ", ".join(["(%s, %s, %s, %s, %s, 0, 0)"] * len(arrivals))
-        + f" ON CONFLICT ({user}) DO UPDATE SET "
-        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in (top, unread, unseen))
-        + f" RETURNING {user}, {epoch}, {top}, {unread}, {unseen}, {seen_upto}"
+        + _on_conflict(quote)
     )
     values: list[Any] = []
     for user_id, count in arrivals:
         values += [key.get_db_prep_value(user_id, connection), new_epoch(), count, count, count]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        return [(key.to_python(row[0]), *row[1:]) for row in cursor.fetchall()]
+        return [Advanced(key.to_python(user_id), *state) for user_id, *state in cursor.fetchall()]
 
 
-def _advance_by_orm(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[tuple[Any, str, int, int, int, int]]:
+def _on_conflict(quote: Callable[[str], str]) -> str:
+    """What becomes of an inbox that is there, and the columns of `Advanced`."""
+    table = quote(Inbox._meta.db_table)
+    user, *state = (quote(field.column) for field in _inbox_fields()[:-1])
+    _epoch, top, unread, unseen, _seen_upto = state
+    counted = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in (top, unread, unseen))
+    return f" ON CONFLICT ({user}) DO UPDATE SET {counted} RETURNING " + ", ".join((user, *state))
+
+
+def _advance_by_orm(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[Advanced]:
     inboxes = Inbox.objects.using(alias)
     user_ids = [user_id for user_id, _ in arrivals]
     inboxes.bulk_create([Inbox(pk=user_id) for user_id in user_ids], ignore_conflicts=True)
@@ -109,31 +182,37 @@ def _advance_by_orm(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[tup
         inbox.top, inbox.unread, inbox.unseen = inbox.top + count, inbox.unread + count, inbox.unseen + count
     inboxes.bulk_update(found.values(), ["top", "unread", "unseen"])
     return [
-        (inbox.pk, inbox.epoch, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto)
+        Advanced(inbox.pk, inbox.epoch, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto)
         for inbox in (found[user_id] for user_id in user_ids)
     ]
 
 
-def deliver(alias: str, rows: Sequence[tuple[Any, Row]]) -> None:
-    """Insert the notifications: user ids with the rows that they get."""
-    fields = _fields(Notification, ("recipient", "event", "number", "stamp"))
-    recipient = fields[0]
-    connection = connections[alias]
-    values: list[Any] = []
-    for user_id, row in rows:
-        values += [recipient.get_db_prep_save(user_id, connection), row.event, row.number, row.stamp]
-    table = connection.ops.quote_name(Notification._meta.db_table)
+def _insert(connection: BaseDatabaseWrapper, advanced: Sequence[Advanced], events_of: Mapping[Any, Sequence[int]]) -> None:
+    recipient = _row_fields()[0]
+    quote = connection.ops.quote_name
+    rows: list[Any] = []
+    for inbox in advanced:
+        user_id = recipient.get_db_prep_save(inbox.user_id, connection)
+        for after, event in _from_the_end(events_of[inbox.user_id]):
+            rows.append((user_id, event, inbox.top - after, inbox.top - after))
+    table = quote(Notification._meta.db_table)
     places = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table} ({_columns(fields, alias)}) VALUES {places}", values)
+        cursor.execute(f"INSERT INTO {table} ({_columns(_row_fields(), quote)}) VALUES {places}", list(chain.from_iterable(rows)))
 
 
-def finish(alias: str, ids: Collection[int]) -> None:
-    """These events have reached everybody whom they were for."""
-    connection = connections[alias]
+def _finish(connection: BaseDatabaseWrapper, ids: Collection[int]) -> None:
     table, pending, key = (connection.ops.quote_name(name) for name in (Event._meta.db_table, "pending", "id"))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET {pending} = NULL WHERE {key} IN ({_places(ids)})", list(ids))
+
+
+def _inbox_fields() -> list[Any]:
+    return _fields(Inbox, ("user", "epoch", "top", "unread", "unseen", "seen_upto", "pruned"))
+
+
+def _row_fields() -> list[Any]:
+    return _fields(Notification, ("recipient", "event", "number", "stamp"))
 
 
 def from_db(field: Any, value: Any, connection: Any) -> Any:
@@ -149,8 +228,8 @@ def _fields(model: Any, names: tuple[str, ...]) -> list[Any]:
     return [model._meta.get_field(name) for name in names]
 
 
-def _columns(fields: Sequence[Any], alias: str) -> str:
-    return ", ".join(connections[alias].ops.quote_name(field.column) for field in fields)
+def _columns(fields: Sequence[Any], quote: Callable[[str], str]) -> str:
+    return ", ".join(quote(field.column) for field in fields)
 
 
 def _prepared(model: Any, name: str, value: Any, alias: str) -> Any:

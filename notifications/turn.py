@@ -6,16 +6,18 @@ A process without a hub (a command, a Celery or WSGI worker) pays for a relay of
 import time
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.db.utils import NotSupportedError
 from django.utils import timezone
 
 from notifications.models import RelayTurn
+from notifications.savepoints import sends_several
 
-__all__ = ["attend", "forget", "is_attended", "take"]
+__all__ = ["attend", "forget", "is_attended", "take", "take_and_read"]
 
 ATTENDED_SECONDS: Final = 15  # three sweeps: the longest time for which hubs that were killed are still relied upon
 SAID_SECONDS: Final = 4  # past which it is said anew
@@ -30,40 +32,62 @@ _answers: dict[str, tuple[float, bool]] = {}
 
 def take(alias: str) -> bool:
     """Lock the turn row until the open transaction ends. False: another relay has it."""
+    return take_and_read(alias, "", []) is not None
+
+
+def take_and_read(alias: str, sql: str, values: list[Any]) -> list[Any] | None:
+    """`take()`, and the rows of a statement that begins when the turn is taken. None: another relay has it."""
     connection = connections[alias]
-    turns = RelayTurn.objects.using(alias)
-    is_outermost = not connection.savepoint_ids  # else in a site's TestCase
-    before = POSTGRES_LIMITS if connection.vendor == "postgresql" and is_outermost else ""
     if connection.features.has_select_for_update_skip_locked:
-        if _lock(connection, before):
-            return True
-        if turns.filter(pk=1).exists():
-            return False
-        turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
-        return _lock(connection)
+        rows = _lock(connection, sql, values)
+        if rows is None and not _turns(alias).filter(pk=1).exists():
+            _turns(alias).bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
+            rows = _lock(connection, sql, values)
+        return rows
     table, taken, key = (connection.ops.quote_name(name) for name in (RelayTurn._meta.db_table, "taken", "id"))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET {taken} = {taken} + 1 WHERE {key} = 1")
-        if cursor.rowcount:
-            return True
-    turns.bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
-    return True
+        if not cursor.rowcount:
+            _turns(alias).bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
+        return _read(cursor, sql, values)
 
 
-def _lock(connection: BaseDatabaseWrapper, before: str = "") -> bool:
-    """`before`: statements that go in the same round trip."""
+def _turns(alias: str) -> QuerySet[RelayTurn]:
+    return RelayTurn.objects.using(alias)
+
+
+def _lock(connection: BaseDatabaseWrapper, sql: str, values: list[Any]) -> list[Any] | None:
+    """One round trip where the driver sends several statements at once. Each sees what was committed before it began."""
     table, key = (connection.ops.quote_name(name) for name in (RelayTurn._meta.db_table, "id"))
+    is_outermost = not connection.savepoint_ids  # else in a site's TestCase
+    lock = f"SELECT {key} FROM {table} WHERE {key} = 1 {connection.ops.for_update_sql(skip_locked=True)}"
+    if connection.vendor == "postgresql" and is_outermost:
+        lock = POSTGRES_LIMITS + lock
     with connection.cursor() as cursor:
-        cursor.execute(f"{before}SELECT {key} FROM {table} WHERE {key} = 1 {connection.ops.for_update_sql(skip_locked=True)}")
-        with suppress(NotSupportedError):  # psycopg 2 has the last result at once
-            while cursor.nextset():
-                pass
-        return cursor.fetchone() is not None
+        if not sends_several(cursor):
+            cursor.execute(lock)
+            with suppress(NotSupportedError):  # psycopg 2 has the last result at once
+                while cursor.nextset():
+                    pass
+            return None if cursor.fetchone() is None else _read(cursor, sql, values)
+        cursor.execute(f"{lock}; {sql}" if sql else lock, values or None)
+        while cursor.description is None:  # those of the limits
+            cursor.nextset()
+        if cursor.fetchone() is None:
+            return None
+        return cursor.fetchall() if sql and cursor.nextset() else []
+
+
+def _read(cursor: Any, sql: str, values: list[Any]) -> list[Any]:
+    if not sql:
+        return []
+    cursor.execute(sql, values)
+    return list(cursor.fetchall())
 
 
 def attend(alias: str) -> None:
     """Say that a hub is there that hears "pending". Look for events afterwards: a relay that found the row locked has left."""
-    turns, now = RelayTurn.objects.using(alias), timezone.now()
+    turns, now = _turns(alias), timezone.now()
     recent = timedelta(seconds=SAID_SECONDS)
     if turns.filter(pk=1, attended_at__range=(now - recent, now + recent)).exists():  # not what a clock far ahead said
         return
@@ -77,7 +101,7 @@ def is_attended(alias: str) -> bool:
     until, answer = _answers.get(alias, (0.0, False))
     if time.monotonic() < until:
         return answer
-    said_at = RelayTurn.objects.using(alias).filter(pk=1).values_list("attended_at", flat=True).first()
+    said_at = _turns(alias).filter(pk=1).values_list("attended_at", flat=True).first()
     answer = said_at is not None and abs((timezone.now() - said_at).total_seconds()) < ATTENDED_SECONDS  # clocks differ
     _answers[alias] = (time.monotonic() + ASKED_SECONDS, answer)
     return answer

@@ -108,13 +108,13 @@ def test_an_event_is_relayed_once_however_often_it_is_looked_at(mina):
 
 def test_a_rollback_of_the_relay_leaves_no_hole(mina, held, monkeypatch):
     notify("plain", to=mina, title="t")
-    record = relay_module._record_progress
+    fan_out = relay_module._fan_out
 
     def fail(*arguments: Any) -> None:
-        record(*arguments)
+        fan_out(*arguments)
         raise OperationalError("the connection is gone")
 
-    monkeypatch.setattr(relay_module, "_record_progress", fail)
+    monkeypatch.setattr(relay_module, "_fan_out", fail)
     with pytest.raises(OperationalError):
         relay()
     assert (numbers(mina), Inbox.objects.count(), Event.objects.due().count()) == ([], 0, 1)
@@ -733,7 +733,7 @@ def test_nothing_is_told_of_a_relay_that_rolled_back(mina, rung, held, monkeypat
     def fail(*_: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(relay_module, "_record_progress", fail)
+    monkeypatch.setattr(relay_module, "_fan_out", fail)
     with pytest.raises(OperationalError):
         relay()
     assert rung == []

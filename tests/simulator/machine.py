@@ -139,6 +139,8 @@ class Simulation(Scene, RuleBasedStateMachine):
             self._step(user, "delete", 3)
         self.world.wait(0.05)
         self.world.meanwhile = (queries, actions[what])
+        for each in self._tabs_of(user):
+            each.may_hear_twice = True  # until it has settled
         self._connect(tab, tab.server)
         self.world.wait(0.05)
 
@@ -156,10 +158,10 @@ class Simulation(Scene, RuleBasedStateMachine):
         changes = {}
         for user in USERS:
             was, now = (found.get(str(self.ids[user])) for found in (before, states(self.ids.values())))
-            if was is None or now is None or was.position == now.position:
+            if was is None or now is None or was == now:
                 continue
             ahead = [tab for tab in self._tabs_of(user) if self._is_listening(tab) and tab.shown["position"] == str(was.position)]
-            if is_noticed and ahead and was.position.epoch == now.position.epoch:
+            if is_noticed and ahead and was.position.epoch == now.position.epoch and was.position != now.position:
                 changes[user] = now.position.epoch
             else:
                 Inbox.objects.filter(pk=self.ids[user]).update(epoch=new_epoch())

@@ -92,6 +92,7 @@ class Scene:
             assert item["stamp"] <= newest["stamp"]  # an operation moves no stamp
             assert {**item, "stamp": 0} == {**newest, "stamp": 0}
         tab.agree()
+        tab.may_hear_twice = False
 
     def _sees(self, tab: Tab, frame: dict[str, Any]) -> None:
         """Whatever leaves the server is its reader's, and may be seen by them now. Told by `_check`: a send may not fail."""
