@@ -24,7 +24,7 @@ from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
-from notifications.statements import Due, deliver, due_events, due_events_query, due_spans, events_from
+from notifications.statements import Due, deliver, due_events, due_events_query, due_spans, events_from, existing_users
 from notifications.visibility import may_see, users
 
 __all__ = ["TRIES", "Relayed", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
@@ -251,7 +251,7 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
     key = get_user_model()._meta.pk
     named = {event.pk: [key.to_python(id) for id in _next_users(event)] for event in events}
     wanted = {id for ids in named.values() for id in ids}
-    existing = set(users().filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    existing = existing_users(users().db, wanted) if wanted else set()
     if len(existing) < len(wanted) and is_due("recipients_missing"):
         logger.error("recipients_missing count=%s events=%s", len(wanted) - len(existing), [event.pk for event in events][:10])
     result = []

@@ -16,7 +16,18 @@ from django.utils import timezone
 
 from notifications.models import Event, Inbox, Notification, new_epoch
 
-__all__ = ["Advanced", "Due", "Span", "deliver", "due_events", "due_events_query", "due_spans", "events_from", "from_db"]
+__all__ = [
+    "Advanced",
+    "Due",
+    "Span",
+    "deliver",
+    "due_events",
+    "due_events_query",
+    "due_spans",
+    "events_from",
+    "existing_users",
+    "from_db",
+]
 
 READ: Final = ("id", "kind", "content", "audience", "created_at", "pending", "wide", "users_done", "groups_after", "tries")
 """What the relay needs of an event; the rest is loaded if the site's code asks for it."""
@@ -79,6 +90,16 @@ def due_events_query(alias: str, due: Due, most: int) -> tuple[str, list[Any]]:
 def events_from(alias: str, rows: Iterable[Sequence[Any]]) -> list[Event]:
     connection, fields = connections[alias], _fields(Event, READ)
     return [Event.from_db(alias, READ, [from_db(*pair, connection) for pair in zip(fields, row, strict=True)]) for row in rows]
+
+
+def existing_users(alias: str, ids: Collection[Any]) -> set[Any]:
+    """Those of the ids whose users are there."""
+    connection, meta = connections[alias], get_user_model()._meta
+    table, key = (connection.ops.quote_name(name) for name in (meta.db_table, str(meta.pk.column)))
+    values = [meta.pk.get_db_prep_value(id, connection) for id in ids]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {key} FROM {table} WHERE {key} IN ({_places(values)})", values)
+        return {meta.pk.to_python(id) for (id,) in cursor.fetchall()}
 
 
 class Advanced(NamedTuple):

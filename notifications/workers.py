@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 GATHER_SECONDS: Final = 0.003
 CROWD: Final = 25  # a second: from so many on, all who come within CROWD_SECONDS share one job
 CROWD_SECONDS: Final = 0.25
+MOST: Final = 200  # of a crowd in one job: the first have their answer while the last still wait
 STOP_SECONDS: Final = 2.0
 _here = threading.local()
 
@@ -85,9 +86,11 @@ class Gathered:
 
     async def _ask_all(self) -> None:
         """One job at a time: what is asked while it runs waits together for the next, however long the database takes."""
+        is_full = False
         while self._asking:
-            await asyncio.sleep(self._patience.seconds)
-            asking, self._asking = self._asking, {}
+            await asyncio.sleep(0 if is_full else self._patience.seconds)
+            is_full = len(self._asking) > MOST
+            asking = {key: self._asking.pop(key) for key in list(self._asking)[:MOST]}
             try:
                 answers = await self._worker.run(self._job, list(asking))
             except Exception as error:  # noqa: BLE001 - passed on to every caller

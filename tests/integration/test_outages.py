@@ -9,7 +9,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from notifications.membership import Membership
 from notifications.ringer import user_group
 from notifications.session import authenticate
-from notifications.workers import Gathered
+from notifications.workers import MOST, Gathered
 
 
 class CacheAway(LocMemCache):
@@ -51,6 +51,16 @@ async def test_what_is_asked_while_the_database_is_slow_waits_for_one_job_togeth
     worker.gate.set()
     assert await asyncio.gather(first, *later) == ["A", "B", "C", None, "B"]
     assert worker.asked == [["a"], ["b", "c", "nobody"]]
+
+
+async def test_of_a_crowd_the_first_have_their_answer_before_the_last_are_asked_about():
+    worker = SlowWorker()
+    worker.gate.set()
+    gathered = Gathered(worker, lambda keys: dict.fromkeys(keys, True))  # type: ignore[arg-type]
+    keys = [f"k{number}" for number in range(2 * MOST + 1)]
+    assert all(await asyncio.gather(*map(gathered.ask, keys)))
+    assert [len(asked) for asked in worker.asked] == [MOST, MOST, 1]
+    assert worker.asked[0] == sorted(keys[:MOST])
 
 
 class HalfLayer:

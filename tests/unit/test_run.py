@@ -1,0 +1,28 @@
+"""What `tests/run.py` makes of a report: a figure that was missed is not a thing that was lost."""
+
+from pathlib import Path
+
+from tests import run
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.faults.test_a" name="test_slow[one two]">
+<failure message="tests.faults.conftest.Missed: p95: 2 s"/></testcase>
+<testcase classname="tests.faults.test_a" name="test_lost"><failure message="AssertionError: lost: 1"/></testcase>
+<testcase classname="tests.faults.test_a" name="test_broken"><error message="tests.faults.conftest.Missed"/></testcase>
+<testcase classname="tests.faults.test_b" name="test_well"/>
+</testsuite></testsuites>"""
+
+
+def test_only_what_missed_a_figure_may_be_measured_again(tmp_path: Path):
+    report = tmp_path / "junit.xml"
+    report.write_text(REPORT)
+    outcome = run.read_junit(report)
+    assert (outcome.passed, outcome.failed) == (1, 3)
+    assert outcome.missed == ["tests/faults/test_a.py::test_slow[one two]"]
+
+
+def test_the_share_that_the_host_took_away(monkeypatch):
+    monkeypatch.setattr(run, "ticks", lambda: [60, 0, 20, 50, 0, 0, 0, 70])
+    assert run.stolen_since([10, 0, 20, 50, 0, 0, 0, 20]) == 0.5
+    monkeypatch.setattr(run, "ticks", list)
+    assert run.stolen_since([]) == 0.0  # a kernel that does not say
