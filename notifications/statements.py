@@ -99,7 +99,7 @@ def existing_users(alias: str, ids: Collection[Any]) -> set[Any]:
     values = [meta.pk.get_db_prep_value(id, connection) for id in ids]
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {key} FROM {table} WHERE {key} IN ({_places(values)})", values)
-        return {meta.pk.to_python(id) for (id,) in cursor.fetchall()}
+        return {from_db(meta.pk, id, connection) for (id,) in cursor.fetchall()}
 
 
 class Advanced(NamedTuple):

@@ -88,7 +88,8 @@ class Gathered:
         """One job at a time: what is asked while it runs waits together for the next, however long the database takes."""
         is_full = False
         while self._asking:
-            await asyncio.sleep(0 if is_full else self._patience.seconds)
+            if not is_full:
+                await asyncio.sleep(self._patience.seconds)
             is_full = len(self._asking) > MOST
             asking = {key: self._asking.pop(key) for key in list(self._asking)[:MOST]}
             try:

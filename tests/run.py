@@ -95,7 +95,8 @@ def main() -> int:
     unknown = [name for name in chosen if name not in STAGES]
     if unknown:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(STAGES)}")
-    return summarise(run_all(chosen, pytest_words))
+    started = time.monotonic()
+    return summarise(run_all(chosen, pytest_words), started)
 
 
 def run_all(names: Sequence[str], pytest_words: list[str]) -> dict[str, Outcome]:
@@ -132,13 +133,12 @@ def run_stage(name: str, pytest_words: list[str]) -> Outcome:
     return outcome
 
 
-def summarise(outcomes: Mapping[str, Outcome]) -> int:
-    total = Outcome()
+def summarise(outcomes: Mapping[str, Outcome], started: float) -> int:
+    total = Outcome(seconds=time.monotonic() - started)
     say("\n==> Summary")
     say(f"{'stage':12} {'result':8} {'passed':>7} {'failed':>7} {'skipped':>8} {'seconds':>8}")
     for name, outcome in outcomes.items():
         total.add(outcome)
-        total.seconds += outcome.seconds
         numbers = f"{outcome.passed:7} {outcome.failed:7} {outcome.skipped:8} {outcome.seconds:8.1f}"
         say(f"{name:12} {outcome.word:8} {numbers}")
     for name in [name for name in outcomes if name in FAULTS]:
