@@ -102,11 +102,12 @@ async def test_a_lock_on_the_session_table_delays_nobodys_news(watchful_site, fi
             healed = time.monotonic() - started
         await joining
         assert await late.until_closed() == 4013  # the premise: the table cannot be read
+    closed = [page for page in pages if page.close_code is not None]
+    await asyncio.gather(*(page.disconnect() for page in [*pages, late]))
+    figures.none("sockets closed", closed)
     figures.record("p95 calm", f"{calm:.3g} s")
     figures.at_most("p95 beyond calm", locked - calm, BEYOND_CALM_SECONDS)
     figures.at_most("what was never rung is shown within", healed, HEALING_SECONDS)
-    figures.none("sockets closed", [page for page in pages if page.close_code is not None])
-    await asyncio.gather(*(page.disconnect() for page in [*pages, late]))
 
 
 @only_on("postgresql")
