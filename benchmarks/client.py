@@ -126,13 +126,13 @@ class Client:
         return {}
 
     async def come_back(self, within: float) -> dict[str, Any]:
-        """All pages return as the app's script does: a random wait below a bound that doubles from one second."""
+        """All pages return as the app's script does: a random wait below a bound that doubles from what their server has said."""
         reasons: Counter[str] = Counter()
         ready: list[float] = []
 
         async def live(page: Page) -> None:
             for attempt in range(100):
-                await asyncio.sleep(random.random() * min(LONGEST_WAIT_SECONDS, 2**attempt))
+                await asyncio.sleep(random.random() * min(LONGEST_WAIT_SECONDS, max(page.spread, 2**attempt)))
                 try:
                     await page.open()
                 except Exception as error:  # noqa: BLE001 - as above

@@ -36,6 +36,7 @@ class Page(ABC):
         self.session = session
         self.inbound = inbound
         self.position = "0"  # as the page of somebody without an inbox is printed
+        self.spread = 0.0  # seconds over which the server has its pages return
         self.gaps = 0
         self.bytes = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -132,6 +133,7 @@ class Told(msgspec.Struct):
     base: str = ""
     position: str = ""
     ack: str = ""
+    spread_seconds: float = 0.0
 
 
 class LivePage(SocketPage):
@@ -157,6 +159,8 @@ class LivePage(SocketPage):
             self.position = told.position
             super().take(frame)
             self.is_ready()
+        elif told.type == "welcome":
+            self.spread = told.spread_seconds
         elif told.type == "heartbeat":
             self.say(b'{"type":"heartbeat"}')
         if told.ack:

@@ -179,7 +179,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         elif not self._is_allowed():
             self.end(CloseCode.TOO_MANY_COMMANDS, "too many commands", 5.0)
         elif isinstance(command, Hello):
-            self.say(Welcome(heartbeat_seconds=HEARTBEAT_SECONDS))
+            self.say(Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, spread_seconds=self.hub.spread))
             self.hub.delivery.hello(socket, Position.parse(command.position), _language(command.language))
         elif isinstance(command, Heartbeat | Ack):
             return

@@ -37,6 +37,8 @@ __all__ = ["HEARTBEAT_SECONDS", "Hub"]
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 25
+RETURNS_PER_SECOND: Final = 150  # of handshakes and hellos, that leave a process time for its pages
+LONGEST_SPREAD_SECONDS: Final = 15.0
 BEAT_SECONDS: Final = 2.0  # between two looks at every socket
 SOCKETS_PER_LOOK: Final = 25  # at once
 SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: noticed, told and freed within 75 s
@@ -164,6 +166,11 @@ class Hub:
 
     def _everyone(self) -> list[Socket]:
         return [socket for sockets in self.sockets.values() for socket in sockets]
+
+    @property
+    def spread(self) -> float:
+        """Seconds over which this hub's sockets should come back if all of them are cut at once: one page need hardly wait."""
+        return round(min(LONGEST_SPREAD_SECONDS, 1.0 + len(self.sockets) / RETURNS_PER_SECOND), 1)
 
     # --- wake-ups ---
 

@@ -197,7 +197,10 @@ class Hidden(Struct, frozen=True, kw_only=True):
 
 
 class Welcome(Tagged):
+    """`spread_seconds`: after a cut without a goodbye the first try comes at a random moment within it."""
+
     heartbeat_seconds: int
+    spread_seconds: float
     version: int = 1
 
 

@@ -10,7 +10,7 @@ from tests.site.client import Page
 __all__ = ["ERROR_CODES", "ITEM", "NOW_AND_THEN", "SHAPES", "Peer", "Target"]
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "welcome": {"version": int, "heartbeat_seconds": int},
+    "welcome": {"version": int, "heartbeat_seconds": int, "spread_seconds": int | float},
     "delta": {
         "base": str,
         "position": str,

@@ -372,6 +372,16 @@ async def test_a_session_that_ends_during_its_handshake_opens_nothing_for_long(h
     await asyncio.wait_for(page.wire.task, 5)
 
 
+async def test_a_hub_spreads_its_pages_return_the_more_it_holds(hub):
+    spreads = {}
+    for count in (0, 150, 1500, 9000):
+        hub.sockets.clear()
+        hub.sockets.update({str(user): set() for user in range(count)})
+        spreads[count] = hub.spread
+    assert spreads == {0: 1.0, 150: 2.0, 1500: 11.0, 9000: hub_module.LONGEST_SPREAD_SECONDS}
+    hub.sockets.clear()
+
+
 async def test_the_hub_starts_no_second_time_after_its_drain(hub, mina_session):
     """The server is ending: a late handshake is told to come back, not taken in by a new hub with new threads."""
     await hub.drain()

@@ -53,8 +53,11 @@ def numbers(user: Any) -> list[int]:
     return list(Notification.objects.filter(recipient=user).order_by("number").values_list("number", flat=True))
 
 
-def assert_sound() -> None:
-    """Every inbox's numbers are 1 to top without a gap, its counts are those of its rows, and events keep their order in it."""
+def assert_sound(*, writers: int = 1) -> None:
+    """Every inbox's numbers are 1 to top without a gap, its counts are those of its rows, and events keep their order in it.
+
+    Of several writers an event may be committed, and relayed, after one with a later id.
+    """
     by_user: dict[Any, list[Notification]] = {}
     for row in Notification.objects.order_by("number").select_related("event"):
         by_user.setdefault(row.recipient_id, []).append(row)
@@ -64,7 +67,7 @@ def assert_sound() -> None:
         assert [row.stamp for row in rows] == [row.number for row in rows]
         assert (inbox.unread, inbox.unseen) == (len(rows), len(rows))
         narrow = [row.event_id for row in rows if not row.event.wide]
-        assert narrow == sorted(narrow)
+        assert writers > 1 or narrow == sorted(narrow)
         assert len({row.event_id for row in rows}) == len(rows)
     assert by_user == {}
 
@@ -666,7 +669,7 @@ def test_writers_at_the_same_time_each_keep_their_order(people):
         thread.join(90)
     sweep()
     assert failures == []
-    assert_sound()
+    assert_sound(writers=3)
     for user in users:
         rows = Notification.objects.filter(recipient=user).order_by("number").select_related("event")
         titles = [row.event.content["title"].split() for row in rows]

@@ -23,6 +23,32 @@ test("a wait is never shorter than the server asks", () => {
   assert.equal(backOff(0, 0.9, 7), 7000);
 });
 
+test("a wait is spread over as long as a crowd needs, and longer after several failures", () => {
+  assert.deepEqual([0, 3, 4].map((attempt) => backOff(attempt, 1, 0, 11)), [11_000, 11_000, 16_000]);
+  assert.equal(backOff(0, 0.5, 0, 11), 5500);
+});
+
+test("a cut without a goodbye is followed by a wait that the server's welcome has spread", () => {
+  const { scene, line } = connect();
+  scene.socket.open();
+  line.welcome(11);
+  scene.socket.end(1006);
+  scene.clock.pass(5_499);
+  assert.equal(scene.sockets.length, 1);
+  scene.clock.pass(1);
+  assert.equal(scene.sockets.length, 2);
+});
+
+test("a goodbye has spread its pages itself", () => {
+  const { scene, line } = connect();
+  scene.socket.open();
+  line.welcome(11);
+  scene.socket.say({ type: "bye", code: 4012, reason: "restart", retry_after: 2 });
+  scene.socket.end(4012);
+  scene.clock.pass(2_000);
+  assert.equal(scene.sockets.length, 2);
+});
+
 test("each close code says whether to come back", () => {
   for (const code of [1000, 1001, 1006, 1011, 1012, 4008, 4012, 4013, 4029, 4429]) assert.equal(verdict(code), "return", code);
   for (const code of [4400, 4403, 4499]) assert.equal(verdict(code), "closed", code);

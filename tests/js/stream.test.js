@@ -34,7 +34,7 @@ afterEach(async () => {
 
 function greet(scene) {
   scene.socket.open();
-  scene.socket.say({ type: "welcome", heartbeat_seconds: 25, version: 1 });
+  scene.socket.say({ type: "welcome", heartbeat_seconds: 25, spread_seconds: 1, version: 1 });
 }
 
 const delta = (base, position, more = {}) => ({ type: "delta", base, position, items: [], ops: [], unread: 0, unseen: 0, seen_upto: 0, ack: "k", more: false, ...more });

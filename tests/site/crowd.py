@@ -73,11 +73,12 @@ class Member:
         self.position = ""
         self.answered = 0.0
         self.attempt = 0
+        self.spread = 0.0
         self.socket: Any = None
 
     async def live(self) -> None:
         while True:
-            opened, retry_after = 0.0, 0.0
+            opened, retry_after = 0.0, None
             self.tries.append(time.time())
             with contextlib.suppress(Exception):  # refused, reset, closed: whatever it is, it comes back
                 await self.open()
@@ -86,9 +87,10 @@ class Member:
             self.socket, self.answered = None, 0.0
             if opened and time.monotonic() - opened >= CALM_SECONDS:
                 self.attempt = 0
-            wait = random.random() * min(LONGEST_WAIT_SECONDS, 2**self.attempt)
+            spread = self.spread if retry_after is None else 0.0
+            wait = random.random() * min(LONGEST_WAIT_SECONDS, max(spread, 2**self.attempt))
             self.attempt += 1
-            await asyncio.sleep(max(retry_after, wait))  # the back-off itself
+            await asyncio.sleep(max(retry_after or 0.0, wait))  # the back-off itself
 
     async def open(self) -> None:
         from websockets.asyncio.client import connect
@@ -107,26 +109,27 @@ class Member:
         )
         await self.say({"type": "hello", "position": self.position, "language": "en"})
 
-    async def read(self) -> float:
-        """Until the socket ends; the `retry_after` of its goodbye, 0 if it went without."""
-        retry_after = 0.0
+    async def read(self) -> float | None:
+        """Until the socket ends; the `retry_after` of its goodbye, None if it went without."""
+        retry_after = None
         with contextlib.suppress(Exception):  # a reset, in the middle of whatever
             async for frame in self.socket:
                 message = json.loads(frame)
-                retry_after = max(retry_after, await self.take(message))
+                if message["type"] == "bye":
+                    retry_after = float(message["retry_after"] or 0.0)
+                await self.take(message)
         return retry_after
 
-    async def take(self, message: dict[str, Any]) -> float:
-        if message["type"] == "bye":
-            return float(message["retry_after"] or 0.0)
-        if message["type"] in {"delta", "reset"}:
+    async def take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "welcome":
+            self.spread = message["spread_seconds"]
+        elif message["type"] in {"delta", "reset"}:
             self.position = message["position"]
             self.answered = self.answered or time.time()
             if "ack" in message:
                 await self.say({"type": "ack", "ack": message["ack"]})
         elif message["type"] == "heartbeat":
             await self.say({"type": "heartbeat"})
-        return 0.0
 
     async def say(self, command: dict[str, Any]) -> None:
         await self.socket.send(json.dumps(command))

@@ -296,7 +296,7 @@ FRAMES = [
     asking(encode(EMPTY), "17"),
     encode(RESET),
     asking(encode(RESET), "18"),
-    encode(Welcome(heartbeat_seconds=hub.HEARTBEAT_SECONDS)),
+    encode(Welcome(heartbeat_seconds=hub.HEARTBEAT_SECONDS, spread_seconds=1.0)),
     encode(Done("c1")),
     *(encode(Error("", code, "why")) for code in get_args(Error.__annotations__["code"])),
     encode(Heartbeat("e.1")),

@@ -162,7 +162,7 @@ ITEM = Item(
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
-        (Welcome(heartbeat_seconds=25), {"type", "heartbeat_seconds", "version"}),
+        (Welcome(heartbeat_seconds=25, spread_seconds=1.0), {"type", "heartbeat_seconds", "spread_seconds", "version"}),
         (
             Delta(base="0", position="e.1", items=[ITEM], ops=(), unread=1, unseen=1, seen_upto=0),
             {"type", "base", "position", "items", "ops", "unread", "unseen", "seen_upto", "more"},

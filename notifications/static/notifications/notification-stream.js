@@ -33,9 +33,10 @@ export const world = {
   online: () => navigator.onLine !== false,
 };
 
-/** Milliseconds before try number `attempt` (from 0): full jitter under 1, 2, 4 .. 60 s, at least `retryAfter` seconds. */
-export function backOff(/** @type {number} */ attempt, /** @type {number} */ random, retryAfter = 0) {
-  return 1000 * Math.max(retryAfter, random * Math.min(60, 2 ** attempt));
+/** Milliseconds before try number `attempt` (from 0): full jitter under 1, 2, 4 .. 60 s, or under `spread` if that is longer;
+ * at least `retryAfter` seconds. */
+export function backOff(/** @type {number} */ attempt, /** @type {number} */ random, retryAfter = 0, spread = 0) {
+  return 1000 * Math.max(retryAfter, random * Math.min(60, Math.max(spread, 2 ** attempt)));
 }
 
 /** What a close code asks of a page: "return", "signed-out" or "closed" (for good). @returns {string} */
@@ -60,6 +61,7 @@ export class Line {
   #opened = 0; // when the socket opened; 0 while it is not open
   #heard = 0;
   #notBefore = 0;
+  #spread = 0; // seconds: the more pages a server holds, the longer their return should take
   #askedAgain = false; // after 4401 one silent try: the cookie may have changed
   #over = true;
 
@@ -101,9 +103,10 @@ export class Line {
     if (this.#opened) this.#socket?.send(JSON.stringify(frame));
   }
 
-  /** The server recognised us: a later 4401 deserves its silent try again. */
-  welcome() {
+  /** The server recognised us: a later 4401 deserves its silent try again. It says over how long a crowd should return. */
+  welcome(/** @type {number} */ spread = 0) {
     this.#askedAgain = false;
+    this.#spread = spread;
   }
 
   #open() {
@@ -141,8 +144,10 @@ export class Line {
       return;
     }
     this.#askedAgain = what === "signed-out";
-    const wait = this.#askedAgain ? 1000 : backOff(this.#attempt++, world.random(), this.#bye?.retry_after ?? 0);
-    this.#notBefore = world.now() + (this.#bye?.retry_after ?? 0) * 1000;
+    const { retry_after: retryAfter } = this.#bye ?? { retry_after: 0 };
+    const spread = this.#bye ? 0 : this.#spread; // a goodbye has told each page its own time
+    const wait = this.#askedAgain ? 1000 : backOff(this.#attempt++, world.random(), retryAfter ?? 0, spread);
+    this.#notBefore = world.now() + (retryAfter ?? 0) * 1000;
     this.#retry = world.later(() => this.#open(), wait);
     this.tell(world.online() ? "reconnecting" : "offline");
   }
@@ -253,7 +258,7 @@ export class NotificationStream extends HTMLElement {
     this.#emit("frame", { direction: "in", type: message.type, data: message });
     switch (message.type) {
       case "welcome":
-        this.#line?.welcome();
+        this.#line?.welcome(message.spread_seconds);
         return this.#say("open");
       case "delta":
         return this.#delta(message);
