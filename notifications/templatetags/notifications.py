@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.template.context import Context
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -129,8 +130,9 @@ def _print(context: Context, name: str, *, listing: Listing | None = None, headi
         "position": reading.position,
         "language": get_language() or "",
         "here": request.get_full_path() if is_page else inbox_url(),
+        "tabs": _tabs(request),
         "login_url": safe_url(login_url(request)),
-        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket")},
+        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket", "events", "changes")},
     }
     ours = context.new(values)
     ours.autoescape = True  # also inside a block of the site's that turned it off
@@ -145,6 +147,12 @@ def _is_signed_in(request: HttpRequest) -> bool:
     except SynchronousOnlyOperation:
         user = getattr(request, "_acached_user", None)  # what an async view gets by `await request.auser()`, and only by that
         return user is not None and bool(user.is_authenticated)
+
+
+def _tabs(request: HttpRequest) -> str:
+    """What pages of one session have in common, so that they can share a connection; nothing without a session."""
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    return salted_hmac("notifications.tabs", f"{request.user.pk}:{key}", algorithm="sha256").hexdigest()[:32] if key else ""
 
 
 def _read(request: HttpRequest) -> Listing:
