@@ -34,13 +34,14 @@ View = TypeVar("View", bound=Callable[[HttpRequest], HttpResponse])
 
 def feed(view: View) -> View:
     """For scripts: no redirect to a login, nothing kept by caches, and what is committed at this moment."""
-    fed = csrf_exempt(login_not_required(cache_control(private=True, no_store=True)(require_safe(view))))
+    fed = csrf_exempt(login_not_required(cache_control(private=True, no_store=True)(view)))
     for alias in connections:
         fed = transaction.non_atomic_requests(using=alias)(fed)
     return fed
 
 
 @feed
+@require_safe
 def changes(request: HttpRequest) -> HttpResponse:
     """What leads from `?position=` to now, texts in `?language=`: the frames, and the position that they lead to."""
     if not request.user.is_authenticated:
@@ -64,7 +65,9 @@ def changes(request: HttpRequest) -> HttpResponse:
 @feed
 def events(request: HttpRequest) -> HttpResponse:
     """Here answers the event stream, where `asgi.py` has `live_application`; elsewhere a page learns that it has to ask."""
-    return HttpResponse("Events stream only under ASGI, with live_application.\n", status=501, content_type=TEXT)
+    answer = HttpResponse("Events stream only under ASGI, with live_application.\n", status=501, content_type=TEXT)
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001 - Django would mail it to `ADMINS`, page by page
+    return answer
 
 
 def _way(user_id: Any, base: Position, language: str) -> tuple[list[Frame], str]:

@@ -164,6 +164,8 @@ class EventPage(Page):
         self.url = self.url.replace("ws", "http", 1)
         self.path = EVENTS
         self.returns = returns
+        self.printed_at = self.position
+        """Stays in the address, as a browser's `EventSource` keeps it."""
         self.last_event_id: str | None = None
         self.came_with: str | None = None
         """The id of the last event, if it had one."""
@@ -178,16 +180,19 @@ class EventPage(Page):
         self._reader = asyncio.create_task(self._read_on())
 
     async def disconnect(self) -> None:
-        self.returns = False
+        """Leave, and do not come back before the next `connect`."""
+        returns, self.returns = self.returns, False
         await self.socket.close()
         await self._reader
+        self.returns = returns
 
     async def _open(self, headers: dict[str, str]) -> None:
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        headers = {**({"Cookie": cookies} if cookies else {}), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookies:
+            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if self.last_event_id is not None:
-            headers = {"Last-Event-ID": self.last_event_id, **headers}
-        query = urlencode({"position": self.position, "language": self.language}, quote_via=quote)
+            headers["Last-Event-ID"] = self.last_event_id
+        query = urlencode({"position": self.printed_at, "language": self.language}, quote_via=quote)
         stream = self.stream_class(self)
         self.bye = self.close_code = None
         self.answer = await stream.open(f"{self.path}?{query}", headers)
@@ -200,8 +205,11 @@ class EventPage(Page):
         while self.returns and self.close_code in (1006, 4012, 4013, 4008, 4029):
             assert self.bye is not None, "ended without a goodbye"
             await asyncio.sleep(self.bye["retry_after"])
-            await self._open({})
-            await self._read()
+            if self.returns:
+                await self._open({})
+                if not self.returns:  # it left meanwhile
+                    await self.socket.close()
+                await self._read()
 
     async def _take(self, message: dict[str, Any]) -> None:
         assert "ack" not in message
