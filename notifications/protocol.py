@@ -41,6 +41,7 @@ __all__ = [
     "SessionCheck",
     "Step",
     "Unarchive",
+    "Undelete",
     "Unread",
     "WakeUp",
     "Welcome",
@@ -121,15 +122,18 @@ class Ack(Tagged):
 
 
 class Mark(Tagged):
-    """A step by the user: either the notifications with these `ids`, or all that arrived up to number `upto`."""
+    """A step by the user on the notifications with these `ids`, or on all that arrived up to number `upto`, or on those that the
+    step `stamp` touched and nothing has touched since: so a step is undone.
+    """
 
     ids: Ids | None = None
     upto: Number | None = None
+    stamp: Number | None = None
     ref: Ref = ""
 
     def __post_init__(self) -> None:
-        if (self.ids is None) == (self.upto is None):
-            raise ValueError("give either ids or upto")
+        if (self.ids, self.upto, self.stamp).count(None) != 2:
+            raise ValueError("give one of ids, upto and stamp")
 
 
 class Read(Mark):
@@ -152,6 +156,18 @@ class Delete(Mark):
     pass
 
 
+class Undelete(Tagged):
+    """Not by number: what was deleted in many steps would come back in one."""
+
+    ids: Ids | None = None
+    stamp: Number | None = None
+    ref: Ref = ""
+
+    def __post_init__(self) -> None:
+        if (self.ids is None) == (self.stamp is None):
+            raise ValueError("give either ids or stamp")
+
+
 class Seen(Tagged):
     upto: Number
     ref: Ref = ""
@@ -163,7 +179,7 @@ class Heartbeat(Tagged):
     position: Annotated[str, Meta(max_length=64)] = ""
 
 
-Command = Hello | Ack | Read | Unread | Archive | Unarchive | Delete | Seen | Heartbeat
+Command = Hello | Ack | Read | Unread | Archive | Unarchive | Delete | Undelete | Seen | Heartbeat
 
 # --- messages: server to browser ---------------------------------------------------------------------------------
 
@@ -229,7 +245,10 @@ class Reset(Tagged):
 
 
 class Done(Tagged):
+    """`stamp`: the step that the command took; 0 if it changed nothing."""
+
     ref: str
+    stamp: int
 
 
 class Error(Tagged):

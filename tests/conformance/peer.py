@@ -22,7 +22,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "more": bool,
     },
     "reset": {"position": str, "items": list, "unread": int, "unseen": int, "seen_upto": int, "more": bool},
-    "done": {"ref": str},
+    "done": {"ref": str, "stamp": int},
     "error": {"ref": str, "code": str, "message": str},
     "heartbeat": {"position": str},
     "bye": {"code": int, "reason": str, "retry_after": int | float | None},

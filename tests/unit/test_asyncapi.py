@@ -38,6 +38,7 @@ from notifications.protocol import (
     Mark,
     Reset,
     Row,
+    Undelete,
     Welcome,
     asking,
     decode_command,
@@ -70,10 +71,7 @@ NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     },
     (Bye, "code"): {"enum": CODES},
 }
-EITHER = [
-    {"required": ["ids"], "properties": {"ids": {"type": "array"}}},
-    {"required": ["upto"], "properties": {"upto": {"type": "integer"}}},
-]
+BY = {"ids": "array", "upto": "integer", "stamp": "integer"}
 
 
 def resolved(node: Any) -> Any:
@@ -143,7 +141,8 @@ def struct_schema(kind: type[msgspec.Struct], *, is_command: bool) -> dict[str, 
         properties[field.encode_name] = schema
     if kind in {Delta, Reset}:  # where `asking()` adds it
         properties["ack"] = struct_schema(Ack, is_command=True)["properties"]["ack"]
-    either = {"oneOf": EITHER} if issubclass(kind, Mark) else {}
+    by = [name for name in BY if name in properties] if issubclass(kind, Mark | Undelete) else []
+    either = {"oneOf": [{"required": [name], "properties": {name: {"type": BY[name]}}} for name in by]} if by else {}
     return {"type": "object", "properties": properties, "required": required, **either}
 
 
@@ -297,7 +296,7 @@ FRAMES = [
     encode(RESET),
     asking(encode(RESET), "18"),
     encode(Welcome(heartbeat_seconds=hub.HEARTBEAT_SECONDS, spread_seconds=1.0)),
-    encode(Done("c1")),
+    encode(Done("c1", 44)),
     *(encode(Error("", code, "why")) for code in get_args(Error.__annotations__["code"])),
     encode(Heartbeat("e.1")),
     *(encode(Bye(code, "why", wait)) for code in CODES for wait in (None, 2.0, 3)),
@@ -349,6 +348,7 @@ def is_allowed(command: Any) -> bool:
 
 
 MARKS = ["read", "unread", "archive", "unarchive", "delete"]
+STEPS = [*MARKS, "undelete"]
 LARGEST = protocol.LARGEST_NUMBER
 MOST = protocol.IDS_PER_COMMAND
 WITHIN: list[dict[str, Any]] = [
@@ -357,7 +357,9 @@ WITHIN: list[dict[str, Any]] = [
     {"type": "heartbeat", "position": "x" * 64},
     {"type": "seen", "upto": LARGEST, "ref": "x" * 64},
     *({"type": mark, "ids": [0, LARGEST] * (MOST // 2), "upto": None, "ref": "x" * 64} for mark in MARKS),
-    *({"type": mark, "upto": LARGEST, "ids": None} for mark in MARKS),
+    *({"type": mark, "upto": LARGEST, "ids": None, "stamp": None} for mark in MARKS),
+    *({"type": step, "stamp": LARGEST, "ids": None} for step in STEPS),
+    {"type": "undelete", "ids": [0, LARGEST] * (MOST // 2), "stamp": None, "ref": "x" * 64},
 ]
 MARKED: list[dict[str, Any]] = [
     {},
@@ -369,8 +371,18 @@ MARKED: list[dict[str, Any]] = [
     {"ids": [True]},
     {"ids": [1.5]},
     {"ids": None},
+    {"ids": None, "stamp": None},
+    {"ids": [1], "stamp": 1},
+    {"stamp": -1},
+    {"stamp": LARGEST + 1},
+    {"stamp": "1"},
+    {"stamp": 1, "ref": "x" * 65},
+    {"stamp": 1, "ref": None},
+]
+NUMBERED: list[dict[str, Any]] = [
     {"ids": None, "upto": None},
     {"ids": [1], "upto": 1},
+    {"upto": 1, "stamp": 1},
     {"upto": -1},
     {"upto": LARGEST + 1},
     {"upto": "1"},
@@ -391,7 +403,9 @@ BEYOND: list[dict[str, Any]] = [
     {"type": "seen", "upto": -1},
     {"type": "seen", "upto": None},
     {"type": "seen", "upto": 1, "ref": "x" * 65},
-    *({"type": mark, **fields} for mark in MARKS for fields in MARKED),
+    *({"type": step, **fields} for step in STEPS for fields in MARKED),
+    *({"type": mark, **fields} for mark in MARKS for fields in NUMBERED),
+    {"type": "undelete", "upto": 1},
 ]
 
 
@@ -413,9 +427,10 @@ NUMBERS = st.integers(-1, LARGEST + 1)
 FIELDS = {
     "ids": st.lists(NUMBERS | ODD, max_size=3) | ODD,
     "upto": NUMBERS | ODD,
+    "stamp": NUMBERS | ODD,
     **dict.fromkeys(["ref", "position", "language", "ack", "unheard_of"], ODD),
 }
-ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*MARKS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
+ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*STEPS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
 
 
 @settings(max_examples=300)
