@@ -37,6 +37,7 @@ __all__ = [
     "recount",
     "renew_epochs",
     "replay",
+    "set_answer",
     "states",
 ]
 
@@ -216,6 +217,20 @@ def mark(
 def mark_seen(user_id: Any, upto: int) -> int:
     """Everything that arrived up to number `upto` has been seen; never moves backwards. Stamp and commit as with `mark()`."""
     return _outside_transaction(partial(_mark_seen, user_id, upto))
+
+
+def set_answer(user_ids: Collection[Any], event_id: int, answer: Any) -> None:
+    """Show `answer`, a stored text, to those of the users who have this notification; it is read then. On commit, as `mark()`.
+
+    One step and one transaction a user, in user order; who has deleted it finds the answer there if they take that back.
+    """
+
+    def take_steps() -> int:
+        rows = Notification.objects.using(_alias()).filter(event_id=event_id, recipient_id__in=list(user_ids))
+        users = list(rows.order_by("recipient_id").values_list("recipient_id", flat=True))
+        return max((_answer(user_id, event_id, answer) for user_id in users), default=0)
+
+    _outside_transaction(take_steps)
 
 
 def forget(user_id: Any) -> None:
@@ -413,6 +428,29 @@ def _mark(user_id: Any, action: MarkAction, chosen: Mapping[str, Any], upto: int
         # Else read back by the hub: many rows, and what the user may no longer see, though they can name it.
         is_told = count == len(rows) and not any(is_restricted(row.event) for row in rows)
         _say_on_commit(inbox, rows if is_told or ops else None, ops, alias)
+        return inbox.top
+
+
+def _answer(user_id: Any, event_id: int, answer: Any) -> int:
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        mine = Notification.objects.using(alias).filter(recipient_id=user_id, event_id=event_id).select_related("event")
+        row = None if inbox is None else mine.first()
+        if inbox is None or row is None or (row.answer == answer and row.read_at is not None):
+            transaction.set_rollback(True, using=alias)
+            return 0
+        change: dict[str, Any] = {"answer": answer, "read_at": row.read_at or timezone.now()}
+        if row.deleted_at is None:
+            change["stamp"] = inbox.top
+        else:  # nobody is shown it, so it is no step; and its own last step can still be undone
+            inbox.top -= 1
+        _change([row], change, inbox)
+        row.save(using=alias, update_fields=list(change))
+        inbox.save(using=alias, update_fields=["top", "unread", "unseen"])
+        if row.deleted_at is not None:
+            return 0
+        _say_on_commit(inbox, None if is_restricted(row.event) else [row], (), alias)
         return inbox.top
 
 

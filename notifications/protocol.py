@@ -19,6 +19,7 @@ __all__ = [
     "SUBPROTOCOL",
     "Ack",
     "Archive",
+    "Button",
     "Bye",
     "CloseCode",
     "Command",
@@ -184,6 +185,14 @@ Command = Hello | Ack | Read | Unread | Archive | Unarchive | Delete | Undelete 
 # --- messages: server to browser ---------------------------------------------------------------------------------
 
 
+class Button(Struct, frozen=True, kw_only=True):
+    """What a notification asks its reader to do: a POST to `url`, a path of this site."""
+
+    label: str
+    url: str
+    primary: bool
+
+
 class Item(Struct, frozen=True, kw_only=True):
     """One notification as its reader sees it: texts in the reader's language, plain text, never HTML."""
 
@@ -199,6 +208,9 @@ class Item(Struct, frozen=True, kw_only=True):
     actor: str
     target: str
     data: dict[str, Any]
+    actions: list[Button]
+    answer: str
+    """What came of an action, to be shown instead of the buttons; empty while nothing has."""
     created_at: datetime
     read: bool
     archived: bool
@@ -289,6 +301,8 @@ class Row(Struct, array_like=True, frozen=True, gc=False):
     read: bool = False
     archived: bool = False
     deleted: bool = False
+    answer: str | dict[str, Any] | None = None
+    """A text as `rules.render_text()` takes it."""
 
 
 class Step(Struct, array_like=True, frozen=True, gc=False):

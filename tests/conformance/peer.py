@@ -41,6 +41,8 @@ ITEM: dict[str, Any] = {
     "actor": str,
     "target": str,
     "data": dict,
+    "actions": list,
+    "answer": str,
     "created_at": str,
     "read": bool,
     "archived": bool,

@@ -257,12 +257,13 @@ async def test_an_undo_passes_over_what_a_later_step_has_touched(target: Target)
 async def test_a_command_that_changes_nothing_says_so(target: Target):
     async with Peer(target) as peer:
         id = await told(target, peer)
-        for ref, command in {
+        commands: dict[str, dict[str, Any]] = {
             "unread": {"type": "unread", "ids": [id]},
             "undeleted": {"type": "undelete", "ids": [id, MISSING]},
             "unknown step": {"type": "archive", "stamp": MISSING},
             "seen": {"type": "seen", "upto": 0},
-        }.items():
+        }
+        for ref, command in commands.items():
             await peer.send(**command, ref=ref)
             assert await peer.answer(ref) == {"type": "done", "ref": ref, "stamp": 0}
 

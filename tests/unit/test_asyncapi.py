@@ -44,6 +44,7 @@ from notifications.protocol import (
     decode_command,
     encode,
 )
+from notifications.rules import ACTIONS as ACTIONS_AT_MOST
 from notifications.rules import SEVERITIES
 
 ROOT = Path(notifications.__file__).parents[1]
@@ -59,6 +60,7 @@ OPS = [rule.op for rule in ACTIONS.values() if rule.op]
 NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     (Item, "severity"): {"enum": list(SEVERITIES)},
     (Item, "created_at"): {"format": "date-time"},
+    (Item, "actions"): {"maxItems": ACTIONS_AT_MOST},
     (Delta, "items"): {"maxItems": protocol.DELTA_ROWS},
     (Delta, "ops"): {
         "items": {
@@ -279,12 +281,28 @@ def test_the_address_the_subprotocol_and_the_cookie_are_those_of_the_code():
 
 EVENT = EventCopy(
     kind="shop.order.shipped",
-    content={"severity": "success", "title": "Shipped", "actor": {"text": "Ann"}, "data": {"parcels": [1, {"2": None}]}},
+    content={
+        "severity": "success",
+        "title": "Shipped",
+        "actor": {"text": "Ann"},
+        "data": {"parcels": [1, {"2": None}]},
+        "actions": [
+            {"label": "Yes", "url": "/yes/", "primary": True},
+            {"label": {"id": "No", "params": {}}, "url": "/no/", "primary": False},
+        ],
+    },
     created_at=datetime(2026, 3, 1, 12, 30, 5, 123456, tzinfo=UTC),
 )
-ROWS = [Row(815, 42, 42), Row(2**53, 43, 43, read=True, archived=True), Row(7, 3, 44, deleted=True)]
-LINES: list[Any] = [item(row, None) if row.deleted else Item(**json.loads(encoded(row, shared(EVENT, "en")))) for row in ROWS]
-SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"))) for row in ROWS]
+ROWS = [
+    Row(815, 42, 42),
+    Row(816, 43, 43, answer={"id": "Confirmed", "params": {}}),
+    Row(2**53, 43, 43, read=True, archived=True),
+    Row(7, 3, 44, deleted=True),
+]
+LINES: list[Any] = [
+    item(row, None) if row.deleted else msgspec.json.decode(encoded(row, shared(EVENT, "en"), "en"), type=Item) for row in ROWS
+]
+SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"), "en")) for row in ROWS]
 EMPTY = Delta(base="0", position="e.1", items=[], ops=tuple({op: 42} for op in OPS), unread=0, unseen=0, seen_upto=0)
 RESET = Reset(position="0", items=LINES[:2], unread=1, unseen=2, seen_upto=3, more=True)
 FRAMES = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from notifications import protocol
 from notifications.protocol import (
     NO_POSITION,
+    Button,
     Bye,
     CloseCode,
     Delta,
@@ -172,6 +173,8 @@ ITEM = Item(
     actor="",
     target="",
     data={"a": None},
+    actions=[Button(label="Yes", url="/yes/", primary=True)],
+    answer="",
     created_at=NOW,
     read=False,
     archived=False,
