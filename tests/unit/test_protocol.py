@@ -24,6 +24,7 @@ from notifications.protocol import (
     Mark,
     Position,
     Reset,
+    Row,
     Seen,
     Undelete,
     Welcome,
@@ -216,6 +217,16 @@ def test_an_item_on_the_wire_has_every_field_and_an_aware_time():
     assert set(shown) == set(Item.__struct_fields__)
     assert shown["created_at"] == "2026-11-22T10:00:00Z"
     assert hidden == {"id": 4, "stamp": 5, "hidden": True}
+
+
+def test_a_row_is_understood_by_the_release_before_and_the_one_after():
+    """Wake-ups go between the processes of both during a deploy."""
+    answered = Row(1, 2, 3, read=True, answer={"id": "Yes", "params": {}})
+    told = msgspec.json.encode(answered)
+    assert msgspec.json.decode(told, type=Row) == answered
+    assert msgspec.json.decode(b"[1,2,3,true]", type=Row) == Row(1, 2, 3, read=True)
+    later = told[:-1] + b',"something later"]'
+    assert msgspec.json.decode(later, type=Row) == answered
 
 
 def test_no_two_close_codes_are_one_and_daphne_can_send_each():
