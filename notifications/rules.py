@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db.models import Model, QuerySet
 from django.dispatch import Signal
+from django.urls import get_script_prefix
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext, npgettext, override, pgettext
 
@@ -98,6 +99,13 @@ def stored_text(text: str | Promise | Text) -> str | dict[str, Any]:
 def is_own_path(url: str) -> bool:
     """Whether a browser stays on this site when it follows the URL, wherever it stands: `/orders/7/?page=2`."""
     return OWN_PATH.fullmatch(url) is not None
+
+
+def _without_forged_prefix(url: str) -> str:
+    """What `reverse()` meant. Daphne takes the script prefix from a request header, and whoever forges that stops no rule."""
+    prefix = get_script_prefix()
+    is_forged = url.startswith(prefix) and not is_own_path(prefix)
+    return "/" + url.removeprefix(prefix) if is_forged else url
 
 
 def _message_id(text: str | Promise) -> str:
@@ -187,6 +195,7 @@ class Action:
         _check_text("an action", "label", self.label, is_needed=True)
         if not isinstance(self.url, str):
             raise TypeError(f"url is a string, not {type(self.url).__name__}")
+        object.__setattr__(self, "url", _without_forged_prefix(self.url))
         if not is_own_path(self.url):
             raise ValueError("an action posts to a path of this site, such as /orders/7/confirm/")
 

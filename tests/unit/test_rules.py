@@ -6,6 +6,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.dispatch import Signal
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,6 +165,19 @@ def test_an_action_posts_to_a_path_of_this_site(url):
 def test_an_actions_label_may_be_translated_later_and_it_is_not_primary_unless_said():
     assert not Action(gettext_lazy("shipped"), "/x/").primary
     assert Action(Text("shipped"), "/x/", primary=True).primary
+
+
+@pytest.mark.parametrize("prefix", ["javascript:alert(1)//", "data:text/html,x/", "https://evil.example/"])
+def test_a_forged_script_prefix_stops_no_rule_and_leads_nowhere_else(prefix):
+    """Daphne sets it from a request header: whoever acts so that others are told could else keep it from them."""
+    set_script_prefix(prefix)
+    try:
+        assert reverse("live_notifications:inbox").startswith(prefix), "the premise"
+        assert Action("Yes", reverse("live_notifications:inbox")).url == "/notifications/"
+        with pytest.raises(ValueError, match="path of this site"):
+            Action("Yes", "https://another.example/")
+    finally:
+        clear_script_prefix()
 
 
 @settings(max_examples=200)
