@@ -278,6 +278,7 @@ export class NotificationList extends HTMLElement {
     this.addEventListener("click", this.#click, { signal });
     this.addEventListener("auxclick", this.#click, { signal });
     this.addEventListener("change", this.#choose, { signal });
+    this.addEventListener("beforetoggle", this.#toggle, { signal, capture: true });
     (this.closest("[popover]") ?? this).addEventListener("keydown", this.#keydown, { signal });
     for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
     this.#arrange();
@@ -533,6 +534,7 @@ export class NotificationList extends HTMLElement {
     const pressed = /** @type {HTMLAnchorElement | null} */ (target.closest("a, button"));
     const row = /** @type {HTMLElement | null} */ (target.closest("[data-unread]"));
     this.#closeMenus(target.closest("details"));
+    if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
     const run = this.#runs[pressed?.dataset.part ?? ""];
     if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
       event.preventDefault();
@@ -580,8 +582,8 @@ export class NotificationList extends HTMLElement {
     const found = this.#meant(says, row);
     if (!found) return;
     event.preventDefault();
-    if (!says.presses || found.matches("summary")) found.focus();
-    if (says.presses && !event.repeat) found.click();
+    if (!says.presses) found.focus();
+    else if (!event.repeat) found.click();
   };
 
   /** What a key is for: a row so many further, a part of the list, or something to press in the row or in the list. */
@@ -593,6 +595,12 @@ export class NotificationList extends HTMLElement {
     const place = shown.indexOf(/** @type {HTMLElement} */ (row ?? this.#last)) + Number(moves);
     return shown[place] ?? (Number(moves) > 0 && this.#part("more"));
   }
+
+  /** A popover within a popover does not give the focus back by itself. */
+  #toggle = (/** @type {Event} */ event) => {
+    const { newState, target } = /** @type {ToggleEvent} */ (event);
+    if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
+  };
 
   /** Somebody wants the keys, or does not: here and in every other list. */
   #choose = (/** @type {Event} */ event) => {
