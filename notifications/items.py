@@ -6,12 +6,13 @@ from contextlib import nullcontext
 from typing import Any, Final
 
 import msgspec
-from django.utils.translation import override
+from django.conf import settings
+from django.utils.translation import get_supported_language_variant, override
 
 from notifications.protocol import EventCopy, Hidden, Item, Row
 from notifications.rules import render_text
 
-__all__ = ["encoded", "item", "rendered", "safe_url", "shared"]
+__all__ = ["encoded", "item", "rendered", "safe_url", "shared", "site_language"]
 
 LINK: Final = re.compile(r"(https?://[^\s\\]|mailto:|/(?![/\\])|[?#])", re.IGNORECASE)
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -64,6 +65,14 @@ def encoded(row: Row, rest: bytes | None) -> bytes:
         return msgspec.json.encode(item(row, None))
     own = (row.event, row.number, row.stamp, b"true" if row.read else b"false", b"true" if row.archived else b"false")
     return b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,' % own + rest
+
+
+def site_language(wanted: str) -> str:
+    """A language that the site has, for the one that a page says it was rendered in."""
+    try:
+        return get_supported_language_variant(wanted)
+    except LookupError:
+        return settings.LANGUAGE_CODE
 
 
 def _label(content: Mapping[str, Any], name: str) -> str:

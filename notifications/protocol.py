@@ -47,6 +47,7 @@ __all__ = [
     "asking",
     "decode_command",
     "encode",
+    "hello",
     "printed",
 ]
 
@@ -327,6 +328,11 @@ def decode_command(frame: str) -> Command:
     """The command in a text frame. Raises `msgspec.DecodeError` (its subclass `ValidationError` for wrong fields)."""
     command: Command = _decoder.decode(frame)
     return command
+
+
+def hello(*, position: str, language: str) -> Hello:
+    """What a page says that has no socket to say it by. Raises `msgspec.ValidationError`."""
+    return msgspec.convert({"type": "hello", "position": position, "language": language}, Hello)
 
 
 def encode(message: Message) -> str:

@@ -9,7 +9,7 @@ import logging
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from django import template
 from django.core.exceptions import SynchronousOnlyOperation
@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.template.context import Context
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -113,7 +114,8 @@ def _print(
     context: Context, name: str, *, listing: Listing | None = None, heading: bool = False, shortcuts: bool = True
 ) -> SafeString:
     request = context.get("request")
-    if not isinstance(request, HttpRequest) or context.template is None or not _is_signed_in(request):
+    user = _signed_in(request) if isinstance(request, HttpRequest) else None
+    if not isinstance(request, HttpRequest) or context.template is None or user is None:
         return SafeString()  # also where an error page is rendered without a request: the bell must not break it
     reading = Reading.of(request)
     first = reading.first or reading.take(_read(request))
@@ -132,22 +134,29 @@ def _print(
         "position": reading.position,
         "language": get_language() or "",
         "here": request.get_full_path() if is_page else inbox_url(),
+        "tabs": _tabs(request, user.pk),
         "login_url": safe_url(login_url(request)),
-        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket")},
+        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket", "events", "changes")},
     }
     ours = context.new(values)
     ours.autoescape = True  # also inside a block of the site's that turned it off
     return context.template.engine.get_template(f"notifications/{name}").render(ours)
 
 
-def _is_signed_in(request: HttpRequest) -> bool:
+def _signed_in(request: HttpRequest) -> Any:
+    """The user, or None."""
+    user: Any = getattr(request, "user", None)  # without AuthenticationMiddleware there is none
     try:
-        return bool(request.user.is_authenticated)
-    except AttributeError:  # no AuthenticationMiddleware
-        return False
+        return user if user is not None and user.is_authenticated else None
     except SynchronousOnlyOperation:
         user = getattr(request, "_acached_user", None)  # what an async view gets by `await request.auser()`, and only by that
-        return user is not None and bool(user.is_authenticated)
+        return user if user is not None and user.is_authenticated else None
+
+
+def _tabs(request: HttpRequest, user_id: Any) -> str:
+    """What pages of one session have in common, so that they can share a connection; nothing without a session."""
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    return salted_hmac("notifications.tabs", f"{user_id}:{key}", algorithm="sha256").hexdigest()[:32] if key else ""
 
 
 def _read(request: HttpRequest) -> Listing:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft7Validator
 
 import notifications
-from notifications import consumers, hub, protocol, sockets, stream
+from notifications import authority, consumers, hub, protocol, sockets, stream
 from notifications.conf import defaults
 from notifications.inbox import ACTIONS
 from notifications.items import encoded, item, shared
@@ -255,8 +255,8 @@ def test_limits_are_those_of_the_code():
         "unheardBytesPerSecond": sockets.UNHEARD_PER_SECOND,
         "unheardBytesAtOnce": sockets.UNHEARD_AT_ONCE,
         "socketsPerUser": defaults()["NOTIFICATIONS_SOCKETS_PER_USER"],
-        "handshakesWaiting": consumers.HANDSHAKES_AT_ONCE,
-        "handshakeSeconds": consumers.HANDSHAKE_SECONDS,
+        "handshakesWaiting": authority.HANDSHAKES_AT_ONCE,
+        "handshakeSeconds": authority.HANDSHAKE_SECONDS,
         "heartbeatSeconds": hub.HEARTBEAT_SECONDS,
         "silenceSeconds": hub.SILENCE_SECONDS,
         "unacknowledgedSteps": stream.WINDOW_STEPS,
