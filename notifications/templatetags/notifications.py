@@ -30,7 +30,7 @@ from notifications.inbox import Page, read_page
 from notifications.items import safe_url
 from notifications.logs import is_due
 from notifications.models import Inbox
-from notifications.protocol import Item
+from notifications.protocol import Button, Item
 from notifications.views import Listing, Reading, inbox_url, login_url, url_of
 
 __all__ = [
@@ -60,6 +60,8 @@ BLANK: Final = Item(  # what the `<template>` of a list is made of: every part t
     actor="",
     target="",
     data={},
+    actions=[Button(label="", url="", primary=False)],
+    answer="",
     created_at=datetime(2000, 1, 1, tzinfo=UTC),
     read=False,
     archived=False,

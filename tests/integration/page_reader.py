@@ -38,7 +38,8 @@ class Element:
     @property
     def shape(self) -> tuple[Any, ...]:
         """Names and parts without what differs from row to row."""
-        return (self.name, self.attributes.get("data-part"), [child.shape for child in self.children if child.name != "b"])
+        alike = [child for child in self.children if child.name != "b" and child.attributes.get("data-part") != "action"]
+        return (self.name, self.attributes.get("data-part"), [child.shape for child in alike])
 
     def up(self, name: str) -> "Element":
         above = self.parent
@@ -90,4 +91,4 @@ def press(client: Client, button: Element) -> Any:
     form = button.up("form")
     data = {each.attributes["name"]: each.attributes["value"] for each in form.all("input") if "name" in each.attributes}
     data[button.attributes["name"]] = button.attributes["value"]
-    return client.post(str(form.attributes["action"]), data, follow=True)
+    return client.post(str(button.attributes.get("formaction") or form.attributes["action"]), data, follow=True)
