@@ -69,9 +69,9 @@ BLANK: Final = Item(  # what the `<template>` of a list is made of: every part t
 
 
 @register.simple_tag(takes_context=True)
-def notification_bell(context: Context) -> SafeString:
-    """A button with the count of unseen notifications; it opens a panel with the list."""
-    return _print(context, "bell.html", heading=True)
+def notification_bell(context: Context, *, shortcuts: bool = True) -> SafeString:
+    """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys."""
+    return _print(context, "bell.html", heading=True, shortcuts=shortcuts)
 
 
 @register.simple_tag(takes_context=True)
@@ -81,9 +81,9 @@ def notification_toasts(context: Context) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def notification_list(context: Context, listing: Listing | None = None) -> SafeString:
-    """The newest notifications with their buttons, or the `listing` that the inbox page has read."""
-    return _print(context, "list.html", listing=listing, heading=listing is None)
+def notification_list(context: Context, listing: Listing | None = None, *, shortcuts: bool = True) -> SafeString:
+    """The newest notifications with their buttons, or the `listing` that the inbox page has read. `shortcuts` as for the bell."""
+    return _print(context, "list.html", listing=listing, heading=listing is None, shortcuts=shortcuts)
 
 
 @register.simple_tag(takes_context=True)
@@ -112,7 +112,9 @@ def notification_title(item: Item) -> SafeString:
     return format_html_join("", "{}", ((format_html("<b>{}</b>", text) if tag else text,) for tag, text in parts))
 
 
-def _print(context: Context, name: str, *, listing: Listing | None = None, heading: bool = False) -> SafeString:
+def _print(
+    context: Context, name: str, *, listing: Listing | None = None, heading: bool = False, shortcuts: bool = True
+) -> SafeString:
     request = context.get("request")
     user = _signed_in(request) if isinstance(request, HttpRequest) else None
     if not isinstance(request, HttpRequest) or context.template is None or user is None:
@@ -128,6 +130,7 @@ def _print(context: Context, name: str, *, listing: Listing | None = None, headi
         "first": first,
         "blank": BLANK,
         "heading": heading,
+        "shortcuts": shortcuts,
         "serial": reading.serial,
         "prints_assets": reading.serial == 1,
         "position": reading.position,

@@ -264,6 +264,18 @@ def test_the_same_answer_again_is_no_step_and_another_takes_its_place(mina, step
     assert not recount(mina.pk)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1.5, 10**30, None, True])
+def test_whatever_number_an_answer_names_it_is_stored_and_known_again(mina, steps, number):
+    """JSON, and so PostgreSQL, has no word for some of them."""
+    event = ask(mina)
+    steps.clear()
+    for _ in range(2):
+        answer(event, Text("%(x)s", x=number), to=mina)
+    assert len(steps) == 1
+    assert shown(mina)["Is it yours?"]
+    assert ringer.opened(ringer.sealed(steps[0])) == steps[0]
+
+
 def test_an_answer_to_what_its_reader_has_deleted_is_told_to_nobody_and_there_when_it_comes_back(mina, steps):
     event = ask(mina)
     stamp = mark(mina.pk, "delete", ids=[event])
@@ -454,7 +466,7 @@ def test_a_button_needs_its_token(reader, mina):
 
 def test_the_pattern_for_rows_that_come_later_has_one_hidden_button_and_no_address(reader, mina):
     ask(mina)
-    pattern = read(reader.get("/notifications/")).one("template").one("li").one("button", data_part="action")
+    pattern = read(reader.get("/notifications/")).one("template").one("article").one("button", data_part="action")
     assert "hidden" in pattern.attributes
     assert "formaction" not in pattern.attributes
     assert pattern.text == ""
