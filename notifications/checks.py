@@ -278,13 +278,14 @@ def _has_block(engine: Engine, name: str, block: str) -> bool:
         except TemplateDoesNotExist:
             return False
         seen.append(origin)
-        if any(node.name == block for node in template.nodelist.get_nodes_by_type(BlockNode)):
+        if any(getattr(node, "name", "") == block for node in template.nodelist.get_nodes_by_type(BlockNode)):
             return True
-        extends = template.nodelist.get_nodes_by_type(ExtendsNode)
-        parent = extends[0].parent_name.resolve(Context()) if extends else None
-        if not isinstance(parent, str) or not parent:
-            return bool(extends)  # a name that only a page knows
-        name = parent
+        extends: list[Any] = template.nodelist.get_nodes_by_type(ExtendsNode)
+        if not extends:
+            return False
+        name = extends[0].parent_name.resolve(Context())
+        if not isinstance(name, str) or not name:
+            return True  # a name that only a page knows
 
 
 def _finds_templates(backend: DjangoTemplates, name: str = "notifications/bell.html") -> bool:

@@ -6,9 +6,11 @@ All tags of a page share one read of the inbox (`Reading`), and the first of the
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import template
@@ -84,7 +86,7 @@ def notification_bell(
     the one at the URL `favicon`, in place of the site's. `theme` is for a page that looks unlike the rest of the site.
     """
     signs = {"counts_in_title": title, "favicon": favicon, "counts_on_app": app_badge}
-    return _print(context, "bell.html", heading=True, theme=theme, **signs)
+    return _print(context, "bell.html", heading=True, theme=theme, more=signs)
 
 
 @register.simple_tag(takes_context=True)
@@ -94,7 +96,7 @@ def notification_toasts(context: Context, *, sound: bool | str = False, browser:
     `sound` (True, or the URL of one) and `browser` (notifications of the operating system) offer a switch each in the bell's
     panel; both stay off until somebody turns them on.
     """
-    return _print(context, "toasts.html", theme=theme, sound=sound, browser=browser)
+    return _print(context, "toasts.html", theme=theme, more={"sound": sound, "browser": browser})
 
 
 @register.simple_tag(takes_context=True)
@@ -136,7 +138,13 @@ def notification_title(item: Item) -> SafeString:
 
 
 def _print(
-    context: Context, name: str, *, listing: Listing | None = None, heading: bool = False, theme: str = "", **more: object
+    context: Context,
+    name: str,
+    *,
+    listing: Listing | None = None,
+    heading: bool = False,
+    theme: str = "",
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> SafeString:
     request = context.get("request")
     if not isinstance(request, HttpRequest) or context.template is None or not _is_signed_in(request):
