@@ -62,6 +62,8 @@ class Reading:
     """Of the earliest read. The socket resumes from it: a later one would skip what came between the two."""
     serial: int = 0
     """How many tags have been printed: the first brings what a page needs once, each names its parts by it."""
+    has_styles: bool = False
+    """The stylesheets have been printed, by a tag in the head or by the first one in the body."""
 
     @classmethod
     def of(cls, request: HttpRequest) -> "Reading":

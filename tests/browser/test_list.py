@@ -58,7 +58,6 @@ def test_the_next_rows_come_by_themselves_as_one_gets_near(mina):
 
 def test_new_ones_wait_behind_a_button_while_one_reads_further_down(panel, demo):
     panel.rows.nth(8).scroll_into_view_if_needed()
-    reading = panel.rows.nth(8).bounding_box()
     tell(demo, 31, 33)
     fresh = panel.page.get_by_role("button", name="3 new")
     expect(fresh).to_be_in_viewport()
