@@ -39,6 +39,7 @@ def main(window: Window):
 def test_a_reader_without_javascript_finds_clears_and_pages(plain, filled):
     plain.open("/notifications/")
     expect(plain.rows).to_have_count(20)
+    expect(main(plain).locator(".notifications-day").first).to_be_visible()
 
     main(plain).get_by_label("Search notifications").fill("CARD another")
     main(plain).get_by_role("button", name="Search", exact=True).click()
@@ -118,3 +119,7 @@ def test_what_is_printed_is_rows_and_texts_in_full(person, filled):
     for text in page.locator("[data-part=title]:visible, [data-part=body]:visible").all():
         shown, whole = text.evaluate("(text) => { const box = text.closest('p'); return [box.clientHeight, box.scrollHeight] }")
         assert shown >= whole > 0
+    day = page.locator(".notifications-day").first
+    assert day.evaluate("day => getComputedStyle(day, '::after').content") == f'"{day.get_attribute("data-day")}"', (
+        "no paper is of today"
+    )

@@ -1,13 +1,18 @@
-"""The inbox page beside its rows: how many each tab has, what the page is called."""
+"""The inbox page beside its rows: how many each tab has, which day it was, what the page is called."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import override
 
 from notifications import inbox, notify
 from notifications.inbox import mark, read_page
+from notifications.models import Event
+from notifications.templatetags.notifications import notification_day
 from tests.integration.page_reader import Element, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,3 +83,63 @@ def test_the_title_tells_one_page_from_another(mina, reader, query, title):
     page = read(reader.get(INBOX, query))
     assert page.one("title").text == title
     assert [heading.text for heading in page.all("h1")] == ["Notifications"]
+
+
+# days
+
+
+def at(event: int, moment: datetime) -> None:
+    Event.objects.filter(pk=event).update(created_at=moment)
+
+
+def test_each_day_begins_with_its_name(mina, reader, monkeypatch):
+    today = datetime(2025, 3, 5, 12, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: today)
+    for name, back in zip("abcde", (400, 1, 1, 0, 0), strict=True):
+        at(tell(mina, name)[0], today - timedelta(days=back))
+    for page in (read(reader.get(INBOX)), read(reader.get("/"))):
+        told = []
+        for row in next(each for each in page.all("ol", data_part="items") if each.children).children:
+            day = row.attributes.get("data-day")
+            told.append((day, row.text, row.attributes["aria-hidden"]) if day else row.one(data_part="title").text)
+        assert told == [
+            ("2025-03-05", "Today", "true"),
+            "e",
+            "d",
+            ("2025-03-04", "Yesterday", "true"),
+            "c",
+            "b",
+            ("2024-01-30", "Jan. 30, 2024", "true"),
+            "a",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ["Today", "Yesterday", "March 3", "Dec. 31, 2024"]),
+        ("de", ["3. März", "31. Dezember 2024"]),
+        ("ko", ["3월 3일", "2024년 12월 31일"]),
+    ],
+)
+def test_a_day_is_named_in_the_readers_language(monkeypatch, language, words):
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2025, 3, 5, 12, tzinfo=UTC))
+    moments = [
+        datetime(2025, 3, 5, 0, tzinfo=UTC),
+        datetime(2025, 3, 4, 23, 59, tzinfo=UTC),
+        datetime(2025, 3, 3, tzinfo=UTC),
+        datetime(2024, 12, 31, tzinfo=UTC),
+    ]
+    with override(language):
+        assert [notification_day(moment) for moment in moments][-len(words) :] == words
+
+
+def test_a_day_is_the_sites_not_the_servers(mina, reader, monkeypatch):
+    event = tell(mina, "late")[0]
+    at(event, datetime(2025, 3, 4, 23, 30, tzinfo=UTC))
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2025, 3, 5, 0, 30, tzinfo=UTC))
+    days = {"UTC": ("2025-03-04", "Yesterday"), "Europe/Berlin": ("2025-03-05", "Today"), "America/Lima": ("2025-03-04", "Today")}
+    for zone, day in days.items():
+        with override_settings(TIME_ZONE=zone):
+            (heading,) = read(reader.get(INBOX)).all("li", class_="notifications-day")
+        assert (heading.attributes["data-day"], heading.text) == day

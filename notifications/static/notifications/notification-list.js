@@ -321,7 +321,7 @@ export class NotificationList extends HTMLElement {
   }
 
   #elements() {
-    return /** @type {HTMLElement[]} */ ([...this.#list.children]);
+    return all(this.#list, "[data-id]");
   }
 
   #element(/** @type {number} */ id) {
