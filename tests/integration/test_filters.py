@@ -396,7 +396,7 @@ def test_the_tabs_and_the_pages_keep_the_filter_and_clearing_it_keeps_the_tab(mi
     assert older.text == "Load more"
     last = read(reader.get(str(older.attributes["href"])))
     assert titles(last) == [f"x & y {number}" for number in range(4, -1, -1)]
-    (newest,) = last.one("nav", class_="notifications-pages").all("a")
+    (newest,) = last.one("p", class_="notifications-pages").all("a")
     assert (newest.text, newest.attributes["href"]) == ("Newest", f"{INBOX}?show=unread&{query}")
     assert submitted(last, q="z").startswith(f"{INBOX}?show=unread&q=z&"), "a new search begins at the newest"
 
