@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from django.db import router, transaction
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
@@ -470,7 +470,7 @@ def _mark(user_id: Any, action: MarkAction, chosen: Mapping[str, Any], upto: int
         if inbox is None:
             return 0
         mine = Notification.objects.using(alias).filter(**chosen, recipient_id=user_id)
-        mine = mine.filter(event__in=_with_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
+        mine = mine.filter(_has_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
         touched = mine.filter(**{f"{column}__isnull": sets})
         rows = list(touched.select_related("event")[:DELTA_ROWS]) if upto is None else []
         change = {column: timezone.now() if sets else None, "stamp": inbox.top}
@@ -513,9 +513,9 @@ def _answer(user_id: Any, event_id: int, answer: Any) -> int:
         return inbox.top
 
 
-def _with_content(alias: str) -> QuerySet[Event]:
-    """The events that there is something to show of."""
-    return Event.objects.using(alias).exclude(content={})
+def _has_content(alias: str) -> Exists:
+    """There is something to show of the row's event. Asked row by row: as a list, SQLite would read all events there are."""
+    return Exists(Event.objects.using(alias).filter(pk=OuterRef("event_id")).exclude(content={}))
 
 
 def _change(rows: Sequence[Notification], change: Mapping[str, Any], inbox: Inbox) -> None:

@@ -58,7 +58,7 @@ def test_a_reader_without_javascript_finds_clears_and_pages(plain, filled):
     main(plain).get_by_label("Search notifications").press("Enter")
     expect(plain.rows).to_have_count(20)
     main(plain).get_by_role("link", name="Unread").click()
-    main(plain).get_by_role("link", name="Older").click()
+    main(plain).get_by_role("link", name="Load more").click()
     expect(plain.rows).to_have_count(10)
     expect(main(plain).get_by_label("Kind")).to_have_value("order.status")
     expect(main(plain).get_by_role("link", name="Unread")).to_have_attribute("aria-current", "page")
@@ -68,6 +68,15 @@ def test_a_reader_without_javascript_finds_clears_and_pages(plain, filled):
     expect(plain.rows).to_have_count(9), "and one is still on the same page of the same search"
     main(plain).get_by_role("link", name="Newest").click()
     expect(plain.rows).to_have_count(20)
+
+
+def test_a_days_heading_is_no_row(person, demo):
+    demo.run("from notifications import notify\nnotify('order.status', to=mina, title='the only one')")
+    mina = person().signed_in("mina", "/notifications/").listening()
+    mina.rows.first.locator("summary").click()
+    mina.rows.first.get_by_role("button", name="Delete").click()
+    expect(mina.rows).to_have_count(0)
+    expect(main(mina).get_by_text("You're all caught up")).to_be_visible()
 
 
 def test_a_tab_does_not_count_past_99_while_news_come_in(person, demo):
@@ -106,20 +115,25 @@ def test_the_page_has_nothing_that_axe_objects_to(person, filled, options):
         assert not result.response["violations"], f"{state}: {result.generate_report()}"
 
 
-def test_what_is_printed_is_rows_and_texts_in_full(person, filled):
+HIDDEN_PIXELS = "(text) => { const box = text.closest('p'); return box.scrollHeight - box.clientHeight }"
+
+
+@pytest.mark.parametrize("is_the_page", [True, False], ids=["the page", "a list elsewhere"])
+def test_what_is_printed_is_rows_and_texts_in_full(person, filled, is_the_page):
     mina = person().signed_in("mina", "/notifications/?q=e")
-    mina.page.emulate_media(media="print")
     page = main(mina)
     expect(page.locator("li[data-id]")).to_have_count(20)
-    for element in [
-        *page.locator("button, input, select, summary, nav, form[role=search]").all(),
-        *page.get_by_role("link", name="Clear filters").all(),
-    ]:
+    long = page.locator("[data-part=title]", has_text="heavy bronze")
+    if not is_the_page:
+        page.locator(".notifications-page").evaluate("(section) => section.classList.remove('notifications-page')")
+        assert long.evaluate(HIDDEN_PIXELS) > 0, "the premise: on the screen a list elsewhere cuts it"
+    mina.page.emulate_media(media="print")
+    for element in page.locator("button, input, select, summary, nav, form[role=search]").all():
         expect(element).to_be_hidden()
-    for text in page.locator("[data-part=title]:visible, [data-part=body]:visible").all():
-        shown, whole = text.evaluate("(text) => { const box = text.closest('p'); return [box.clientHeight, box.scrollHeight] }")
-        assert shown >= whole > 0
+    expect(page.get_by_text("Clear filters")).to_be_hidden()
+    for text in page.locator("[data-part=title]").all():
+        assert text.is_visible()
+        assert text.evaluate(HIDDEN_PIXELS) == 0
     day = page.locator(".notifications-day").first
-    assert day.evaluate("day => getComputedStyle(day, '::after').content") == f'"{day.get_attribute("data-day")}"', (
-        "no paper is of today"
-    )
+    shown = day.evaluate("(day) => getComputedStyle(day, '::after').content")
+    assert shown == f'"{day.get_attribute("data-day")}"', "no paper is of today"
