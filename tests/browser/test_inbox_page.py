@@ -122,7 +122,7 @@ HIDDEN_PIXELS = "(text) => { const box = text.closest('p'); return box.scrollHei
 def test_what_is_printed_is_rows_and_texts_in_full(person, filled, is_the_page):
     mina = person().signed_in("mina", "/notifications/?q=e")
     page = main(mina)
-    expect(page.locator("li[data-id]")).to_have_count(20)
+    expect(page.locator("article[data-id]")).to_have_count(20)
     long = page.locator("[data-part=title]", has_text="heavy bronze")
     if not is_the_page:
         page.locator(".notifications-page").evaluate("(section) => section.classList.remove('notifications-page')")
