@@ -32,6 +32,7 @@ from notifications.protocol import (
     Message,
     Position,
     Seen,
+    Undelete,
     Welcome,
     decode_command,
     encode,
@@ -184,13 +185,13 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 command = self.waiting.popleft()
                 try:
                     async with self.hub.step_of(user_id):
-                        await self.hub.reader.run(_carry_out, user_id, command)
+                        stamp = await self.hub.reader.run(_carry_out, user_id, command)
                 except Exception as error:  # noqa: BLE001 - the database is away or the hub has stopped: told, not raised
                     if is_due("command_failed", type(error).__name__):
                         logger.warning("command_failed error=%r", error)
                     self.say(Error(command.ref, "unavailable", "try again"))
                 else:
-                    self.say(Done(command.ref))
+                    self.say(Done(command.ref, stamp))
         finally:
             self.command_task = None
 
@@ -235,8 +236,9 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.socket = None
 
 
-def _carry_out(user_id: Any, command: Any) -> None:
+def _carry_out(user_id: Any, command: Any) -> int:
     if isinstance(command, Seen):
-        inbox.mark_seen(user_id, command.upto)
-    else:
-        inbox.mark(user_id, type(command).__name__.lower(), ids=command.ids, upto=command.upto)  # type: ignore[arg-type]
+        return inbox.mark_seen(user_id, command.upto)
+    upto = None if isinstance(command, Undelete) else command.upto
+    action: Any = type(command).__name__.lower()
+    return inbox.mark(user_id, action, ids=command.ids, upto=upto, stamp=command.stamp)

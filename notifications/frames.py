@@ -51,7 +51,7 @@ class Letters:
         if step.rows is None or len(step.rows) > DELTA_ROWS:
             return None
         try:
-            items = [encoded(row, None if row.deleted else self._known(row.event, language)) for row in step.rows]
+            items = [encoded(row, None if row.deleted else self._known(row.event, language), language) for row in step.rows]
         except KeyError:
             return None
         delta = Delta(
@@ -117,7 +117,10 @@ def reset(page: Page) -> Frame:
 
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared) -> list[tuple[Row, bytes]]:
-    return [(row, encoded(row, None if event is None else _shared(known, row.event, event, language))) for row, event in rows]
+    return [
+        (row, encoded(row, None if event is None else _shared(known, row.event, event, language), language))
+        for row, event in rows
+    ]
 
 
 def _shared(known: Shared, event_id: int, event: EventCopy, language: str) -> bytes:

@@ -5,31 +5,36 @@ takes the inbox's lock, every step gets the next number, and on commit `ringer.p
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from django.db import router, transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
+from notifications.filters import EVERYTHING, Filter
 from notifications.items import item, rendered
 from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification, new_epoch
-from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
+from notifications.protocol import DELTA_ROWS, NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
 from notifications.querysets import NotificationQuerySet
 from notifications.signals import inbox_changed, inbox_stepped
 from notifications.visibility import is_restricted, may_see
 
 __all__ = [
     "ACTIONS",
+    "COUNTED",
     "PAGE_ROWS",
-    "Action",
+    "MarkAction",
     "Page",
     "Replay",
     "State",
+    "counts",
     "forget",
     "mark",
     "mark_seen",
@@ -37,17 +42,21 @@ __all__ = [
     "recount",
     "renew_epochs",
     "replay",
+    "set_answer",
     "states",
 ]
 
 logger = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 20
-ROUNDS: Final = 3  # in which a page is filled where much may not be seen
+ROUNDS: Final = 3  # pages of rows looked at, and asked about, to fill one where much may not be seen
+SEARCHED_ROWS: Final = 2000  # read and rendered to find words: 60 ms; then the reader is asked whether to go on
+NARROWED_ROWS: Final = 20_000  # in which the database looks for a kind or severity: 50 ms, whatever else its tables hold
+COUNTED: Final = 100  # as far as tabs count: beyond, they say "99+"
 RESTRICTED: Final = 50  # events with `visible_to`, each a query, beyond which a fresh page is cheaper than a replay
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
 Show: TypeAlias = Literal["active", "unread", "archived"]
-Action: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete"]
+MarkAction: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete", "undelete"]
 
 
 class ActionRule(NamedTuple):
@@ -58,12 +67,13 @@ class ActionRule(NamedTuple):
     op: str | None
 
 
-ACTIONS: Final[Mapping[str, ActionRule]] = {
+ACTIONS: Final[Mapping[MarkAction, ActionRule]] = {
     "read": ActionRule("read_at", True, "read_upto"),
     "unread": ActionRule("read_at", False, None),
     "archive": ActionRule("archived_at", True, "archived_upto"),
     "unarchive": ActionRule("archived_at", False, None),
     "delete": ActionRule("deleted_at", True, "deleted_upto"),
+    "undelete": ActionRule("deleted_at", False, None),
 }
 
 
@@ -128,10 +138,12 @@ def read_page(
     limit: int = PAGE_ROWS,
     show: Show = "active",
     language: str | None = None,
+    wanted: Filter = EVERYTHING,
 ) -> Page:
-    """At most `limit` notifications with numbers below `before`, in `language` (else the active one).
+    """At most `limit` notifications with numbers below `before`, in `language` (else the active one), that fit the filter.
 
-    Two queries, and one for each event whose kind has `visible_to`; a page of which much may not be seen is shorter.
+    Two queries, and one for each event whose kind has `visible_to`; a page of which much may not be seen is shorter. With a
+    filter a few queries more; what little fits it fills no page either, as `SEARCHED_ROWS` and `NARROWED_ROWS` say.
     """
     state = states([user_id]).get(str(user_id), State())
     rows = Notification.objects.using(_alias()).of(user_id).filter(number__lte=state.position.top)
@@ -140,8 +152,10 @@ def read_page(
         rows = rows.unread()
     if before is not None:
         rows = rows.filter(number__lt=before)
+    narrowed, end = _narrowed(rows, wanted, state.position.top if before is None else before)
     with override(language or get_language()):
-        items, before = _visible(rows, user_id, limit) if state.position.top else ([], None)
+        items, below = _visible(narrowed, user_id, limit, wanted) if state.position.top else ([], None)
+    before = end if below is None else below
     return Page(
         position=str(state.position),
         top=state.position.top,
@@ -152,6 +166,16 @@ def read_page(
         more=before is not None,
         before=before,
     )
+
+
+def counts(user_id: Any, page: Page) -> dict[Show, int]:
+    """How many notifications each tab has, at the page's position; `COUNTED` stands for that many or more. Two queries."""
+    rows = Notification.objects.using(_alias()).filter(recipient_id=user_id, deleted_at=None, number__lte=page.top)
+    return {
+        "active": rows.active()[:COUNTED].count(),
+        "unread": min(page.unread, COUNTED),
+        "archived": rows.filter(archived_at__isnull=False)[:COUNTED].count(),
+    }
 
 
 def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
@@ -185,32 +209,60 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     return answers | {user_id: Replay(found[str(user_id)], rows[user_id]) for user_id in missed}
 
 
-def mark(user_id: Any, action: Action, *, ids: Collection[int] | None = None, upto: int | None = None) -> None:
-    """Take one step: `action` on the user's notifications of these event `ids`, or on all with numbers up to `upto`.
+def mark(
+    user_id: Any,
+    action: MarkAction,
+    *,
+    ids: Collection[int] | None = None,
+    upto: int | None = None,
+    stamp: int | None = None,
+) -> int:
+    """Take one step: `action` on the user's notifications of these event `ids`, or on all with numbers up to `upto`, or on those
+    that the step `stamp` touched and nothing has touched since. Returns the stamp of the step taken, 0 if nothing changed.
 
-    Idempotent; ids of others and missing ids are passed over alike. Inside an open transaction it happens on commit, so that
-    the inbox is not locked for a request's length. Raises `ValueError` for an unknown action, and unless one of both is given.
+    So what came of a step is undone: `mark(user, "unarchive", stamp=mark(user, "archive", upto=40))`. Idempotent; ids of others
+    and missing ids are passed over alike. Inside an open transaction it happens on commit, so that the inbox is not locked for a
+    request's length, and 0 is returned. Raises `ValueError` for an unknown action, unless one of the three is given, and for
+    `undelete` by `upto`.
     """
     if action not in ACTIONS:
         raise ValueError(f"unknown action {action!r}")
-    if (ids is None) == (upto is None):
-        raise ValueError("give either ids or upto")
-    chosen = Q(number__lte=upto) if ids is None else Q(event_id__in=list(ids))
-    _outside_transaction(partial(_mark, user_id, action, chosen, upto))
+    by = {"event_id__in": None if ids is None else list(ids), "number__lte": upto, "stamp": stamp}
+    chosen = {lookup: value for lookup, value in by.items() if value is not None}
+    if len(chosen) != 1:
+        raise ValueError("give one of ids, upto and stamp")
+    if action == "undelete" and upto is not None:
+        raise ValueError("give ids or stamp: what was deleted in many steps does not come back in one")
+    return _outside_transaction(partial(_mark, user_id, action, chosen, upto))
 
 
-def mark_seen(user_id: Any, upto: int) -> None:
-    """Everything that arrived up to number `upto` has been seen; never moves backwards. On commit, as `mark()`."""
-    _outside_transaction(partial(_mark_seen, user_id, upto))
+def mark_seen(user_id: Any, upto: int) -> int:
+    """Everything that arrived up to number `upto` has been seen; never moves backwards. Stamp and commit as with `mark()`."""
+    return _outside_transaction(partial(_mark_seen, user_id, upto))
+
+
+def set_answer(user_ids: Collection[Any], event_id: int, answer: Any) -> None:
+    """Show `answer`, a stored text, to those of the users who have this notification; it is read then. On commit, as `mark()`.
+
+    One step and one transaction a user, in user order; who has deleted it finds the answer there if they take that back.
+    """
+
+    def take_steps() -> int:
+        rows = Notification.objects.using(_alias()).filter(event_id=event_id, recipient_id__in=list(user_ids))
+        users = list(rows.order_by("recipient_id").values_list("recipient_id", flat=True))
+        return max((_answer(user_id, event_id, answer) for user_id in users), default=0)
+
+    _outside_transaction(take_steps)
 
 
 def forget(user_id: Any) -> None:
     """Remove a user's inbox and notifications, on commit: the user is gone."""
 
-    def remove() -> None:
+    def remove() -> int:
         with transaction.atomic(using=_alias()):
             Inbox.objects.using(_alias()).filter(pk=user_id).delete()
             Notification.objects.using(_alias()).filter(recipient_id=user_id).delete()
+        return 0
 
     _outside_transaction(remove)
 
@@ -319,18 +371,55 @@ def _batches(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> Itera
         yield batch
 
 
-def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], int | None]:
-    """At most `limit` of the rows, those that the user may see, and the number below which there are more (None: none)."""
+def _narrowed(rows: NotificationQuerySet, wanted: Filter, upto: int) -> tuple[NotificationQuerySet, int | None]:
+    """Of the newest `NARROWED_ROWS` those of the wanted kind and severity, and the number from which down none was looked at.
+
+    Without that bound a database reads the user's whole inbox to find that it holds no such kind, or even all events of it.
+    """
+    narrowed = wanted.narrowed(rows)
+    if narrowed is rows or upto <= NARROWED_ROWS:
+        return narrowed, None
+    for beyond in rows.values_list("number", flat=True)[NARROWED_ROWS : NARROWED_ROWS + 1]:
+        return narrowed.filter(number__gt=beyond), beyond + 1
+    return narrowed, None
+
+
+def _visible(rows: NotificationQuerySet, user_id: Any, limit: int, wanted: Filter) -> tuple[list[Item], int | None]:
+    """At most `limit` of the rows, those that the user may see and wants, and the number below which there are more (None: none).
+
+    What they may not see is not even compared with their words, so where a search stops tells nothing of it.
+    """
     items: list[Item] = []
     before = None
-    for _ in range(ROUNDS):
-        found = list((rows if before is None else rows.filter(number__lt=before))[: limit + 1])
-        made = [item(row, rendered(event)) for row, event in _with_events({user_id: found[:limit]})[user_id] if event is not None]
-        items += [each for each in made if isinstance(each, Item)]
-        before = found[limit - 1].number if len(found) > limit else None
-        if before is None or len(items) >= limit:
+    for batch, before in _looked_at(rows, limit, SEARCHED_ROWS if wanted.words else ROUNDS * limit):  # noqa: B007
+        made = (item(row, rendered(event)) for row, event in _with_events({user_id: batch})[user_id] if event is not None)
+        fitting = (each for each in made if isinstance(each, Item) and wanted.fits(each))
+        items += islice(fitting, limit + 1 - len(items))
+        if len(items) >= limit:
             break
     return items[:limit], items[limit - 1].number if len(items) > limit else before
+
+
+def _looked_at(rows: NotificationQuerySet, limit: int, most: int) -> Iterator[tuple[list[Notification], int | None]]:
+    """The rows in batches that grow, each with the number below which there are more (None: none).
+
+    At most `most` rows, and as many of kinds with `visible_to`, each a query, as a page without words may ask about.
+    """
+    before, size, questions = None, limit, ROUNDS * limit
+    while most:
+        size = min(size, most)
+        found = list((rows if before is None else rows.filter(number__lt=before))[: size + 1])
+        asked = list(accumulate(is_restricted(row.event) for row in found[:size]))
+        batch = found[: bisect(asked, questions)]
+        if len(batch) == len(found):
+            yield batch, None
+            return
+        if batch:
+            before = batch[-1].number
+            yield batch, before
+        if len(batch) < size:
+            return
+        most, questions, size = most - size, questions - asked[-1], size * 4
 
 
 def _with_events(rows: Mapping[Any, Sequence[Notification]]) -> dict[Any, list[tuple[Row, EventCopy | None]]]:
@@ -365,62 +454,99 @@ def _may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:
         return set()
 
 
-def _outside_transaction(step: Any) -> None:
-    if transaction.get_connection(_alias()).in_atomic_block:
-        # Not the partial itself: when it fails Django logs the name of the function, and a partial has none.
-        transaction.on_commit(lambda: step(), using=_alias(), robust=True)  # noqa: PLW0108
-    else:
-        step()
+def _outside_transaction(step: Callable[[], int]) -> int:
+    if not transaction.get_connection(_alias()).in_atomic_block:
+        return step()
+    # Not the partial itself: when it fails Django logs the name of the function, and a partial has none.
+    transaction.on_commit(lambda: step(), using=_alias(), robust=True)  # noqa: PLW0108
+    return 0
 
 
-def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
+def _mark(user_id: Any, action: MarkAction, chosen: Mapping[str, Any], upto: int | None) -> int:
     column, sets, op = ACTIONS[action]
     alias = _alias()
     with transaction.atomic(using=alias):
         inbox = _next_step(user_id, alias)
         if inbox is None:
-            return
-        mine = Notification.objects.using(alias).filter(chosen, recipient_id=user_id, deleted_at=None)
+            return 0
+        mine = Notification.objects.using(alias).filter(**chosen, recipient_id=user_id)
+        mine = mine.filter(_has_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
         touched = mine.filter(**{f"{column}__isnull": sets})
-        rows = list(touched.select_related("event")) if upto is None else []
+        rows = list(touched.select_related("event")[:DELTA_ROWS]) if upto is None else []
         change = {column: timezone.now() if sets else None, "stamp": inbox.top}
-        if not touched.update(**change):
+        count = touched.update(**change)
+        if not count:
             transaction.set_rollback(True, using=alias)
-            return
-        before = [_counts(row, inbox) for row in rows]
-        for row in rows:
-            for name, value in change.items():
-                setattr(row, name, value)
-        if upto is None:
-            after = [_counts(row, inbox) for row in rows]
-            inbox.unread += sum(unread for unread, _ in after) - sum(unread for unread, _ in before)
-            inbox.unseen += sum(unseen for _, unseen in after) - sum(unseen for _, unseen in before)
+            return 0
+        if count == len(rows):
+            _change(rows, change, inbox)
             inbox.save(using=alias, update_fields=["unread", "unseen"])
         else:
             _recount(inbox, alias)
         ops = ({op: upto},) if op and upto is not None else ()
-        # None: read back by the hub, which asks who may see it. So is what the user may no longer see though they can name it.
-        is_told = bool(ops) if upto is not None else not any(is_restricted(row.event) for row in rows)
-        _say_on_commit(inbox, rows if is_told else None, ops, alias)
+        # Else read back by the hub: many rows, and what the user may no longer see, though they can name it.
+        is_told = count == len(rows) and not any(is_restricted(row.event) for row in rows)
+        _say_on_commit(inbox, rows if is_told or ops else None, ops, alias)
+        return inbox.top
 
 
-def _mark_seen(user_id: Any, upto: int) -> None:
+def _answer(user_id: Any, event_id: int, answer: Any) -> int:
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        mine = Notification.objects.using(alias).filter(recipient_id=user_id, event_id=event_id).select_related("event")
+        row = None if inbox is None else mine.first()
+        if inbox is None or row is None or (row.answer == answer and row.read_at is not None):
+            transaction.set_rollback(True, using=alias)
+            return 0
+        change: dict[str, Any] = {"answer": answer, "read_at": row.read_at or timezone.now()}
+        if row.deleted_at is None:
+            change["stamp"] = inbox.top
+        else:  # nobody is shown it, so it is no step; and its own last step can still be undone
+            inbox.top -= 1
+        _change([row], change, inbox)
+        row.save(using=alias, update_fields=list(change))
+        inbox.save(using=alias, update_fields=["top", "unread", "unseen"])
+        if row.deleted_at is not None:
+            return 0
+        _say_on_commit(inbox, None if is_restricted(row.event) else [row], (), alias)
+        return inbox.top
+
+
+def _has_content(alias: str) -> Exists:
+    """There is something to show of the row's event. Asked row by row: as a list, SQLite would read all events there are."""
+    return Exists(Event.objects.using(alias).filter(pk=OuterRef("event_id")).exclude(content={}))
+
+
+def _change(rows: Sequence[Notification], change: Mapping[str, Any], inbox: Inbox) -> None:
+    """Set the rows' attributes, and the inbox's counts accordingly."""
+    for row in rows:
+        before = _counts(row, inbox)
+        for name, value in change.items():
+            setattr(row, name, value)
+        after = _counts(row, inbox)
+        inbox.unread += after[0] - before[0]
+        inbox.unseen += after[1] - before[1]
+
+
+def _mark_seen(user_id: Any, upto: int) -> int:
     alias = _alias()
     with transaction.atomic(using=alias):
         inbox = _next_step(user_id, alias)
         if inbox is None:
-            return
+            return 0
         seen_upto = min(upto, inbox.top - 1)
         if seen_upto <= inbox.seen_upto:
             transaction.set_rollback(True, using=alias)
-            return
+            return 0
         inbox.seen_upto, unseen_before = seen_upto, inbox.unseen
         _recount(inbox, alias)
         if inbox.unseen == unseen_before:  # a page that was opened again: nothing that others need to hear of, so no step
             inbox.top -= 1
             inbox.save(using=alias, update_fields=["top"])
-            return
+            return 0
         _say_on_commit(inbox, [], (), alias)
+        return inbox.top
 
 
 def _next_step(user_id: Any, alias: str) -> Inbox | None:

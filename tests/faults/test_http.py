@@ -38,7 +38,8 @@ ELSEWHERE = {"socket": 426, "events": 501}  # what they say that are not for pla
 METHODS = ("GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 ACTIONS = ("read", "unread", "archive", "unarchive", "delete")
-STEPS = [*ACTIONS, *(f"{action}_upto" for action in ACTIONS), "seen_upto"]
+UNDOING = ("undelete", "undelete_stamp", *(f"{action}_stamp" for action in ACTIONS))
+STEPS = [*ACTIONS, *(f"{action}_upto" for action in ACTIONS), *UNDOING, "seen_upto"]
 JSON = {"accept": "application/json"}
 EVERY = [(name, method) for name in ADDRESSES for method in METHODS]
 KEPT_BY_NOBODY = "private, no-store"
@@ -195,6 +196,17 @@ def test_anothers_id_and_a_missing_one_answer_alike(secrets, client, mina, teo, 
             asked = [re.sub(r"\d+|'[^']*'", "?", query["sql"]) for query in queries if "SAVEPOINT" not in query["sql"]]
             answers[whose] = (answer.status_code, dict(answer.headers), answer.content, asked)
         assert answers["another's"] == answers["missing"] == answers["deleted"], step
+    assert everything() == before
+
+
+def test_what_another_has_deleted_and_a_missing_id_answer_alike(secrets, client, mina, teo):
+    his = row_of(teo, "a secret of Teo").event_id
+    stamp = mark(teo.pk, "delete", ids=[his])
+    client.force_login(mina)
+    before = everything()
+    for step, whose in (("undelete", (his, 987_654_321)), ("undelete_stamp", (stamp, 987_654_321))):
+        answers = [client.post(MARK, {step: event}, headers=JSON) for event in whose]
+        assert len({(answer.status_code, answer.content) for answer in answers}) == 1
     assert everything() == before
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft7Validator
 
 import notifications
-from notifications import authority, consumers, hub, protocol, sockets, stream
+from notifications import authority, consumers, event_stream, hub, protocol, sockets, stream
 from notifications.conf import defaults
 from notifications.inbox import ACTIONS
 from notifications.items import encoded, item, shared
@@ -38,16 +38,19 @@ from notifications.protocol import (
     Mark,
     Reset,
     Row,
+    Undelete,
     Welcome,
     asking,
     decode_command,
     encode,
 )
+from notifications.rules import ACTIONS as ACTIONS_AT_MOST
 from notifications.rules import SEVERITIES
 
 ROOT = Path(notifications.__file__).parents[1]
 DOCUMENT = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
 CHANNEL = DOCUMENT["channels"]["inbox"]
+EVENTS = DOCUMENT["channels"]["events"]
 MESSAGES = DOCUMENT["components"]["messages"]
 COMMANDS = {"heartbeatAnswer" if kind is Heartbeat else kind.__name__.lower(): kind for kind in get_args(protocol.Command)}
 ANSWERS = {kind.__name__.lower(): kind for kind in get_args(protocol.Message)}
@@ -58,6 +61,7 @@ OPS = [rule.op for rule in ACTIONS.values() if rule.op]
 NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     (Item, "severity"): {"enum": list(SEVERITIES)},
     (Item, "created_at"): {"format": "date-time"},
+    (Item, "actions"): {"maxItems": ACTIONS_AT_MOST},
     (Delta, "items"): {"maxItems": protocol.DELTA_ROWS},
     (Delta, "ops"): {
         "items": {
@@ -70,10 +74,7 @@ NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     },
     (Bye, "code"): {"enum": CODES},
 }
-EITHER = [
-    {"required": ["ids"], "properties": {"ids": {"type": "array"}}},
-    {"required": ["upto"], "properties": {"upto": {"type": "integer"}}},
-]
+BY = {"ids": "array", "upto": "integer", "stamp": "integer"}
 
 
 def resolved(node: Any) -> Any:
@@ -143,7 +144,8 @@ def struct_schema(kind: type[msgspec.Struct], *, is_command: bool) -> dict[str, 
         properties[field.encode_name] = schema
     if kind in {Delta, Reset}:  # where `asking()` adds it
         properties["ack"] = struct_schema(Ack, is_command=True)["properties"]["ack"]
-    either = {"oneOf": EITHER} if issubclass(kind, Mark) else {}
+    by = [name for name in BY if name in properties] if issubclass(kind, Mark | Undelete) else []
+    either = {"oneOf": [{"required": [name], "properties": {name: {"type": BY[name]}}} for name in by]} if by else {}
     return {"type": "object", "properties": properties, "required": required, **either}
 
 
@@ -213,7 +215,8 @@ def test_operations_receive_every_command_and_send_every_message():
         (heard if receives else said).update(references(operation["messages"]))
         (said if receives else heard).update(references(operation.get("reply", {}).get("messages", [])))
     assert heard == {f"#/channels/inbox/messages/{name}" for name in COMMANDS}
-    assert said == {f"#/channels/inbox/messages/{name}" for name in ANSWERS}
+    streamed = {f"#/channels/events/messages/{name}" for name in EVENTS["messages"]}
+    assert said == streamed | {f"#/channels/inbox/messages/{name}" for name in ANSWERS}
 
 
 # What the code has
@@ -269,6 +272,21 @@ def test_limits_are_those_of_the_code():
     }
 
 
+def test_the_events_are_the_messages_that_answer_no_command_and_end_where_the_code_says():
+    names = ANSWERS.keys() - {"done", "error"}
+    assert EVENTS["messages"] == {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+    assert EVENTS["address"] == reverse("live_notifications:events")
+    assert EVENTS["x-limits"] == {
+        "streamSeconds": event_stream.STREAM_SECONDS,
+        "carriedSteps": stream.WINDOW_STEPS * stream.ASK_AT,
+        "carriedBytes": stream.WINDOW_BYTES * stream.ASK_AT,
+        "catchUpBytes": stream.CATCH_UP_BYTES,
+    }
+    query = DOCUMENT["operations"]["stream"]["bindings"]["http"]["query"]["properties"]
+    asked = schema_of(protocol.Hello, is_command=True)["properties"]
+    assert {name: plain(each) for name, each in query.items()} == {name: asked[name] for name in ("position", "language")}
+
+
 def test_the_address_the_subprotocol_and_the_cookie_are_those_of_the_code():
     headers = CHANNEL["bindings"]["ws"]["headers"]["properties"]
     assert CHANNEL["x-subprotocol"] == headers["Sec-WebSocket-Protocol"]["const"] == protocol.SUBPROTOCOL
@@ -280,12 +298,28 @@ def test_the_address_the_subprotocol_and_the_cookie_are_those_of_the_code():
 
 EVENT = EventCopy(
     kind="shop.order.shipped",
-    content={"severity": "success", "title": "Shipped", "actor": {"text": "Ann"}, "data": {"parcels": [1, {"2": None}]}},
+    content={
+        "severity": "success",
+        "title": "Shipped",
+        "actor": {"text": "Ann"},
+        "data": {"parcels": [1, {"2": None}]},
+        "actions": [
+            {"label": "Yes", "url": "/yes/", "primary": True},
+            {"label": {"id": "No", "params": {}}, "url": "/no/", "primary": False},
+        ],
+    },
     created_at=datetime(2026, 3, 1, 12, 30, 5, 123456, tzinfo=UTC),
 )
-ROWS = [Row(815, 42, 42), Row(2**53, 43, 43, read=True, archived=True), Row(7, 3, 44, deleted=True)]
-LINES: list[Any] = [item(row, None) if row.deleted else Item(**json.loads(encoded(row, shared(EVENT, "en")))) for row in ROWS]
-SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"))) for row in ROWS]
+ROWS = [
+    Row(815, 42, 42),
+    Row(816, 43, 43, answer={"id": "Confirmed", "params": {}}),
+    Row(2**53, 43, 43, read=True, archived=True),
+    Row(7, 3, 44, deleted=True),
+]
+LINES: list[Any] = [
+    item(row, None) if row.deleted else msgspec.json.decode(encoded(row, shared(EVENT, "en"), "en"), type=Item) for row in ROWS
+]
+SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"), "en")) for row in ROWS]
 EMPTY = Delta(base="0", position="e.1", items=[], ops=tuple({op: 42} for op in OPS), unread=0, unseen=0, seen_upto=0)
 RESET = Reset(position="0", items=LINES[:2], unread=1, unseen=2, seen_upto=3, more=True)
 FRAMES = [
@@ -297,7 +331,7 @@ FRAMES = [
     encode(RESET),
     asking(encode(RESET), "18"),
     encode(Welcome(heartbeat_seconds=hub.HEARTBEAT_SECONDS, spread_seconds=1.0)),
-    encode(Done("c1")),
+    encode(Done("c1", 44)),
     *(encode(Error("", code, "why")) for code in get_args(Error.__annotations__["code"])),
     encode(Heartbeat("e.1")),
     *(encode(Bye(code, "why", wait)) for code in CODES for wait in (None, 2.0, 3)),
@@ -349,6 +383,7 @@ def is_allowed(command: Any) -> bool:
 
 
 MARKS = ["read", "unread", "archive", "unarchive", "delete"]
+STEPS = [*MARKS, "undelete"]
 LARGEST = protocol.LARGEST_NUMBER
 MOST = protocol.IDS_PER_COMMAND
 WITHIN: list[dict[str, Any]] = [
@@ -357,7 +392,9 @@ WITHIN: list[dict[str, Any]] = [
     {"type": "heartbeat", "position": "x" * 64},
     {"type": "seen", "upto": LARGEST, "ref": "x" * 64},
     *({"type": mark, "ids": [0, LARGEST] * (MOST // 2), "upto": None, "ref": "x" * 64} for mark in MARKS),
-    *({"type": mark, "upto": LARGEST, "ids": None} for mark in MARKS),
+    *({"type": mark, "upto": LARGEST, "ids": None, "stamp": None} for mark in MARKS),
+    *({"type": step, "stamp": LARGEST, "ids": None} for step in STEPS),
+    {"type": "undelete", "ids": [0, LARGEST] * (MOST // 2), "stamp": None, "ref": "x" * 64},
 ]
 MARKED: list[dict[str, Any]] = [
     {},
@@ -369,8 +406,18 @@ MARKED: list[dict[str, Any]] = [
     {"ids": [True]},
     {"ids": [1.5]},
     {"ids": None},
+    {"ids": None, "stamp": None},
+    {"ids": [1], "stamp": 1},
+    {"stamp": -1},
+    {"stamp": LARGEST + 1},
+    {"stamp": "1"},
+    {"stamp": 1, "ref": "x" * 65},
+    {"stamp": 1, "ref": None},
+]
+NUMBERED: list[dict[str, Any]] = [
     {"ids": None, "upto": None},
     {"ids": [1], "upto": 1},
+    {"upto": 1, "stamp": 1},
     {"upto": -1},
     {"upto": LARGEST + 1},
     {"upto": "1"},
@@ -391,7 +438,9 @@ BEYOND: list[dict[str, Any]] = [
     {"type": "seen", "upto": -1},
     {"type": "seen", "upto": None},
     {"type": "seen", "upto": 1, "ref": "x" * 65},
-    *({"type": mark, **fields} for mark in MARKS for fields in MARKED),
+    *({"type": step, **fields} for step in STEPS for fields in MARKED),
+    *({"type": mark, **fields} for mark in MARKS for fields in NUMBERED),
+    {"type": "undelete", "upto": 1},
 ]
 
 
@@ -413,9 +462,10 @@ NUMBERS = st.integers(-1, LARGEST + 1)
 FIELDS = {
     "ids": st.lists(NUMBERS | ODD, max_size=3) | ODD,
     "upto": NUMBERS | ODD,
+    "stamp": NUMBERS | ODD,
     **dict.fromkeys(["ref", "position", "language", "ack", "unheard_of"], ODD),
 }
-ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*MARKS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
+ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*STEPS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
 
 
 @settings(max_examples=300)

@@ -612,7 +612,10 @@ export class NotificationStream extends HTMLElement {
       this.#newest = Math.max(this.#newest, item.number ?? 0);
     }
     this.#emit("changed", { items, ops, reset, more: reset ? more : undefined, unread, unseen, seenUpto });
-    for (const count of document.querySelectorAll("[data-notifications-unread]")) count.textContent = unread;
+    for (const count of document.querySelectorAll("[data-notifications-unread]")) {
+      const most = Number(count.getAttribute("data-notifications-unread"));
+      count.textContent = most && unread > most ? `${most}+` : unread;
+    }
     if (more && !reset) return; // the rest of this catch-up follows
     const live = !this.#isCatching;
     this.#isCatching = false;
