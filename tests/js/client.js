@@ -156,6 +156,9 @@ export function enter(world) {
       return answer;
     },
     locks: () => ({}),
+    channel: () => {
+      throw new ReferenceError("BroadcastChannel is not defined");
+    },
     storage: () => scene.storage,
     random: () => scene.random,
     now: () => clock.now,

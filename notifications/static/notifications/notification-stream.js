@@ -17,17 +17,17 @@
  * @typedef {{items: (Item|Hidden)[], ops: Record<string, number>[], reset: boolean, more?: boolean, unread: number,
  *   unseen: number, seenUpto: number}} Change
  * @typedef {{type: string, ids?: number[], upto?: number, stamp?: number, ref?: string}} Command
- * @typedef {{command: Command, isSent?: boolean, settle?: (step?: number) => void}} Waiting
+ * @typedef {{command: Command, isSent?: unknown, settle?: (step?: number) => void}} Waiting
  * @typedef {"connecting"|"open"|"reconnecting"|"offline"|"signed-out"|"closed"} State
  * @typedef {"websocket"|"events"|"polling"} Name
  * @typedef {ReturnType<typeof setTimeout> | undefined} Timer
  */
 
 /**
- * What a line knows of its page. `tell`: after "signed-out" and "closed" the page closes its line. `settle`: what was missed is
- * here, and what comes from now on is live.
+ * What a line knows of its page. `isCatching`: what it has missed is not all here yet. `tell`: after "signed-out" and "closed" the
+ * page closes its line.
  * @typedef {{stands: () => {position: string, state: State, isCatching: boolean}, hello: () => Record<string, string>,
- *   receive: (message: any) => void, tell: (state: State) => void, settle: () => void}} Page
+ *   receive: (message: any) => void, tell: (state: State) => void}} Page
  */
 
 /**
@@ -109,7 +109,7 @@ export const ways = {
     const close = () => source?.close();
     const ask = () => {
       close();
-      const fresh = (source = world.events(from(url, page)));
+      const fresh = (source = world.events(at(url, page)));
       fresh.onmessage = ({ data }) => hear(parse(data));
       fresh.onerror = () => end(1006, fresh.readyState === 2); // it knows no code; 2: refused, by 501 for instance
     };
@@ -129,16 +129,16 @@ export const ways = {
     const ask = async () => {
       close();
       const mine = turn;
-      const { position } = page.stands();
+      const from = page.stands().position;
       try {
-        const answer = await world.fetch(from(url, page), { headers });
+        const answer = await world.fetch(at(url, page), { headers });
         const news = answer.ok ? await answer.json() : null;
         if (mine !== turn) return;
-        if (answer.status === 401) hear({ type: "bye", code: 4401 });
-        const { messages, spread_seconds } = news;
+        if (answer.status === 401) return end(4401);
+        const { messages, position, spread_seconds } = news;
         hear({ type: "welcome", spread_seconds });
-        if (position === page.stands().position) messages.forEach(hear); // else it was told on another way meanwhile
-        page.settle();
+        if (from === page.stands().position) messages.forEach(hear); // else it was told on another way meanwhile
+        hear({ type: "heartbeat", position });
         wait = messages.length ? POLL : Math.min(40_000, 1.5 * wait);
         if (!isOnce && mine === turn) timer = world.later(ask, wait * (1 + world.random() / 3));
       } catch {
@@ -191,7 +191,8 @@ export class Line {
 
   close() {
     this.#over = true;
-    for (const wire of [this.#wire, this.#scout]) this.#drop(wire);
+    this.#drop(this.#wire);
+    this.#drop(this.#scout);
     this.#wire = this.#scout = null;
     world.never(this.#retry);
     world.never(this.#climb);
@@ -233,7 +234,7 @@ export class Line {
       if (message) this.#hear(wire, message);
     };
     watch(PATIENCE, true);
-    if (!attempt(() => Object.assign(wire, ways[name](url, this.page, hear, end)))) watch(0, true); // not in this browser
+    attempt(() => Object.assign(wire, ways[name](url, this.page, hear, end))) ?? watch(0, true); // not in this browser
     return wire;
   }
 
@@ -271,9 +272,7 @@ export class Line {
     this.#wire = null;
     if (wire.opened && world.now() - wire.opened >= CALM) this.#attempt = 0;
     const what = verdict(code);
-    if (what === "closed" || (what === "signed-out" && this.#askedAgain)) {
-      return this.page.tell(/** @type {State} */ (what));
-    }
+    if (what === "closed" || (what === "signed-out" && this.#askedAgain)) return this.page.tell(/** @type {State} */ (what));
     this.#askedAgain = what === "signed-out";
     if (world.online() && (isNoWay || ++this.#failures > 1)) {
       this.#failures = 0;
@@ -305,17 +304,7 @@ export class SharedLine extends Line {
   /** @type {Timer} */ #timer;
   #quiet = 0; // beats since the leader was heard
   #asked = ""; // where the leader stood when the gap to it was last asked for
-  #isTaking = false; // the lead, whoever has it
-
-  /**
-   * @param {[Name, string][]} rungs
-   * @param {Page} page
-   * @param {string} key empty: each tab its own line
-   */
-  constructor(rungs, page, key) {
-    super(rungs, page);
-    this.key = key;
-  }
+  key = ""; // of the tabs that share it; without one each tab has its own
 
   get way() {
     return this.#gap ?? super.way;
@@ -323,16 +312,15 @@ export class SharedLine extends Line {
 
   start() {
     if (this.#leave) return;
-    const { signal } = (this.#leave = new AbortController());
+    this.#leave = new AbortController();
     this.#channel = (world.locks() && this.key && attempt(() => world.channel(this.key))) || null;
     if (!this.#channel) return this.#lead();
     this.#channel.onmessage = ({ data }) => this.#hear(data);
-    const url = this.rungs.at(-1)?.[1] ?? "";
+    const [[, url]] = this.rungs.slice(-1); // where to ask for changes
     this.#gap = { ...ways.polling(url, this.page, this.page.receive, () => {}, true), name: "shared" };
     this.#asked = "";
-    this.#isTaking = false;
     this.page.tell("connecting");
-    this.#want({ signal });
+    this.#want();
     this.wake();
   }
 
@@ -361,16 +349,14 @@ export class SharedLine extends Line {
     if (!this.#gap) this.#say({ ...this.page.stands(), isHidden: !isVisible(), message });
   }
 
-  /** @param {LockOptions} options `steal`: from a leader that is hidden or does not answer */
-  #want(options) {
-    if (this.#isTaking) return;
-    this.#isTaking = !!options.steal;
+  /** @param {boolean} [steal] from a leader that is hidden or does not answer */
+  #want(steal) {
     const { signal } = /** @type {AbortController} */ (this.#leave);
     const hold = (/** @type {(value: unknown) => void} */ release) => {
       this.#release = release;
       this.#lead();
     };
-    world.locks().request(this.key, options, () => signal.aborted || new Promise(hold)).catch(() => {
+    world.locks().request(this.key, steal ? { steal } : { signal }, () => signal.aborted || new Promise(hold)).catch(() => {
       if (signal.aborted) return;
       if (this.#gap) return this.#lead(); // locks are denied here
       this.close(); // it was taken
@@ -396,13 +382,13 @@ export class SharedLine extends Line {
       if (!state) this.cast();
     } else if (state) {
       this.#quiet = 0;
-      if (isHidden && state === "connecting" && isVisible()) return this.#want({ steal: true }); // a visible tab first
+      if (isHidden && state === "connecting" && isVisible()) return this.#want(true); // a visible tab first
       this.page.tell(state);
       if (message) return this.page.receive(message);
-      if (state !== "open" || isCatching) return;
-      if (position === this.page.stands().position) this.page.settle();
-      else if (position !== this.#asked) this.#gap.ask();
+      if (state !== "open" || isCatching || position === this.#asked) return;
       this.#asked = position;
+      if (position === this.page.stands().position) this.page.receive({ type: "heartbeat", position });
+      else this.#gap.ask();
     }
   }
 
@@ -411,8 +397,8 @@ export class SharedLine extends Line {
     world.never(this.#timer);
     if (!this.#gap || !isVisible()) return;
     const quiet = this.#quiet++;
-    if (quiet > 2) this.#want({ steal: true });
-    else if (quiet) this.#say({});
+    if (quiet > 2) return this.#want(true);
+    if (quiet) this.#say({});
     this.#timer = world.later(() => this.#beat(), BEAT);
   }
 }
@@ -500,17 +486,16 @@ export class NotificationStream extends HTMLElement {
     for (const command of parse(recall(this.#key)) ?? []) this.#take(command);
     // Without locks each tab would hold a stream, and a browser has six connections to a host: the seventh tab would wait for ever.
     const events = world.locks() ? "events-url" : "";
-    const known = [["websocket", "url"], ["events", events], ["polling", "changes-url"]];
-    const rungs = known.map(([name, attribute]) => [name, this.getAttribute(attribute)]);
+    const known = { websocket: "url", events, polling: "changes-url" };
+    const rungs = Object.entries(known).map(([name, attribute]) => [name, this.getAttribute(attribute)]);
     const page = {
       stands: () => ({ position: this.position, state: this.state, isCatching: this.#isCatching }),
       hello: this.#hello,
       receive: this.#receive,
       tell: this.#tell,
-      settle: this.#settle,
     };
-    const key = this.#key && this.#key + this.#language;
-    this.#line = new SharedLine(/** @type {[Name, string][]} */ (rungs.filter(([, url]) => url)), page, key);
+    this.#line = new SharedLine(/** @type {[Name, string][]} */ (rungs.filter(([, url]) => url)), page);
+    this.#line.key = this.#key && this.#key + this.#language;
     const { signal } = (this.#leave = new AbortController());
     document.addEventListener("notifications:command", this.#command, { signal });
     for (const name of ["visibilitychange", "freeze", "resume", "online", "pageshow", "pagehide"]) {
@@ -532,8 +517,7 @@ export class NotificationStream extends HTMLElement {
   #wake = (/** @type {Event} */ { type }) => {
     if (/hide|freeze/.test(type)) return this.#sleep();
     if (/show|resume/.test(type)) this.#line?.start();
-    const isOnline = type === "online";
-    if (isOnline || isVisible()) this.#line?.wake(isOnline);
+    if (type === "online" || isVisible()) this.#line?.wake(type === "online");
     this.#flush();
   };
 
@@ -558,21 +542,11 @@ export class NotificationStream extends HTMLElement {
     this.#flush();
   };
 
-  #settle = () => {
-    this.#isCatching = false;
-    this.#line?.cast();
-  };
+  #hello = () => this.#show("out", { type: "hello", position: this.position, language: this.#language });
 
-  #hello = () => {
-    const frame = { type: "hello", position: this.position, language: this.#language };
-    this.#show("out", frame);
-    return frame;
-  };
-
+  /** Whether it could go: only a socket takes any. */
   #send(/** @type {{type: string, [field: string]: unknown}} */ frame) {
-    const isSent = this.#line?.way?.send?.(frame);
-    if (isSent) this.#show("out", frame);
-    return isSent;
+    return this.#line?.way?.send?.(frame) && this.#show("out", frame);
   }
 
   #receive = (/** @type {any} */ message) => {
@@ -597,7 +571,7 @@ export class NotificationStream extends HTMLElement {
   #beat(/** @type {string} */ position) {
     this.#send({ type: "heartbeat" });
     world.never(this.#suspicion);
-    if (position === this.position) return;
+    if (position === this.position) return void (this.#isCatching = false);
     const stuck = this.position;
     this.#suspicion = world.later(() => this.position === stuck && this.refresh(), SUSPICION);
   }
@@ -623,9 +597,7 @@ export class NotificationStream extends HTMLElement {
     if (arrived.length) this.#emit("new", { items: arrived, live }, true);
   }
 
-  #command = (/** @type {Event} */ event) => {
-    if (this.#take(/** @type {CustomEvent} */ (event).detail)) event.preventDefault(); // whoever asked need not submit the form
-  };
+  #command = (/** @type {any} */ event) => this.#take(event.detail) && event.preventDefault(); // no form need be submitted
 
   /**
    * Whether it is a command. Then it waits until it is done, and is sent as soon as there is a way.
@@ -636,7 +608,7 @@ export class NotificationStream extends HTMLElement {
     const key = String(++this.#serial);
     const { type, ids, stamp, upto = type === "seen" ? this.#newest : undefined, ref = key } = detail;
     if ([ids, upto, stamp].filter((value) => value !== undefined).length !== 1) return false;
-    if (this.#waiting.size >= KEPT) this.#end(this.#waiting.keys().next().value ?? "");
+    if (this.#waiting.size >= KEPT) this.#end(/** @type {string} */ (this.#waiting.keys().next().value));
     const command = { type, ids, upto, stamp, ref };
     const isSent = !this.#isPosting && this.#waiting.size < BURST && this.#send({ ...command, ref: key });
     this.#waiting.set(key, { command, isSent, settle });
@@ -661,7 +633,7 @@ export class NotificationStream extends HTMLElement {
     let step;
     try {
       const signal = AbortSignal.timeout(PATIENCE);
-      const answer = await world.fetch(this.getAttribute("post-to") ?? "", { method: "POST", body, headers, signal, keepalive: true });
+      const answer = await world.fetch(/** @type {string} */ (this.getAttribute("post-to")), { method: "POST", body, headers, signal, keepalive: true });
       if (answer.ok && !answer.redirected) step = (await answer.json()).stamp ?? 0;
     } catch {
       // no network, or no page of ours
@@ -685,7 +657,8 @@ export class NotificationStream extends HTMLElement {
     this.#waiting.delete(key);
     this.#keep();
     const { command, settle } = waiting;
-    this.#emit(step === undefined ? "failed" : "done", { ...command, stamp: step ?? command.stamp });
+    if (step === undefined) this.#emit("failed", command);
+    else this.#emit("done", { ...command, stamp: step });
     settle?.(step);
   }
 
@@ -699,8 +672,10 @@ export class NotificationStream extends HTMLElement {
     if (this.#key) keep(this.#key, JSON.stringify([...this.#waiting.values()].map(({ command }) => command)));
   }
 
-  #show(/** @type {string} */ direction, /** @type {{type: string}} */ data) {
+  /** @template {{type: string}} Frame @param {string} direction @param {Frame} data */
+  #show(direction, data) {
     this.#emit("frame", { direction, type: data.type, data });
+    return data;
   }
 
   /** @param {string} name @param {object} detail @param {boolean} [cancelable] */
@@ -714,7 +689,7 @@ function isVisible() {
 }
 
 /** Where the page asks for what comes after its position. */
-function from(/** @type {string} */ url, /** @type {Page} */ page) {
+function at(/** @type {string} */ url, /** @type {Page} */ page) {
   return `${url}?${new URLSearchParams(page.hello())}`;
 }
 
