@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { delta, item, json, tick } from "./client.js";
+import { delta, item, json, tick, welcome } from "./client.js";
 import { command, greet, leaveAll, posted, settled, stream } from "./page.js";
 
 afterEach(leaveAll);
@@ -132,6 +132,29 @@ test("a command that the server refuses is reported, not lost in silence", async
   await settle();
   assert.deepEqual(of("failed").map(({ ids }) => ids), [[7], [8], [9]]);
   assert.deepEqual(of("done"), []);
+});
+
+test("a second hello on the same socket sends no command again", async () => {
+  const { scene } = settled();
+  scene.answer = done;
+  command({ type: "read", ids: [7] });
+  scene.socket.say(delta("e.8", "e.9"));
+  scene.socket.say(welcome());
+  await settle();
+  assert.deepEqual([scene.socket.said("read").length, posted(scene).length], [1, 0]);
+});
+
+test("no command overtakes one that goes by POST", async () => {
+  const { scene } = settled();
+  let release;
+  scene.answer = () => new Promise((resolve) => (release = () => resolve(done)));
+  command({ type: "read", ids: [7] });
+  scene.socket.say({ type: "error", ref: scene.socket.said("read")[0].ref, code: "busy", message: "" });
+  command({ type: "unread", ids: [7] });
+  assert.equal(scene.socket.said("unread").length, 0);
+  release();
+  await settle();
+  assert.deepEqual(posted(scene), ["read=7", "unread=7"]);
 });
 
 test("a command that the socket refuses is tried by POST", async () => {

@@ -165,9 +165,26 @@ test("an element that is only moved keeps its socket", async () => {
   assert.ok(!scene.sockets[0].isClosed);
 });
 
+test("a page that is shown, as each is once, goes on with what it has", () => {
+  const { scene } = settled();
+  dispatchEvent(Object.assign(new Event("pageshow"), { persisted: false }));
+  assert.equal(scene.sockets.length, 1);
+  assert.ok(!scene.socket.isClosed);
+});
+
+test("a hidden page comes back when the network does", () => {
+  const { scene } = settled();
+  document.visibilityState = "hidden";
+  scene.online = false;
+  scene.socket.end(1006);
+  scene.online = true;
+  dispatchEvent(new Event("online"));
+  assert.equal(scene.sockets.length, 2);
+});
+
 test("an element that has left hears and asks nothing more", async () => {
   const { scene, leave } = settled();
-  scene.socket.say({ type: "heartbeat", position: "e.9" });
+  for (const position of ["e.9", "e.10"]) scene.socket.say({ type: "heartbeat", position });
   await leave();
   assert.equal(scene.clock.waiting, 0);
   assert.ok(!command({ type: "read", ids: [1] }));

@@ -49,13 +49,12 @@ const BEAT = 450; // in three of these a leading tab that lives has answered
 const KEPT = 200; // commands that may wait
 const BURST = 20; // commands over a socket, not yet done: all may follow a hello without being too many
 
-const headers = { Accept: "application/json" };
-
 /** The outside world; tests put their own here. */
 export const world = {
   socket: (/** @type {string} */ url) => new WebSocket(url, "notifications.v1.json"),
   events: (/** @type {string} */ url) => new EventSource(url),
-  fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init),
+  /** @type {(url: string, init?: RequestInit) => Promise<Response>} */
+  fetch: (url, init) => fetch(url, init),
   channel: (/** @type {string} */ name) => new BroadcastChannel(name),
   locks: () => globalThis.navigator?.locks,
   storage: () => sessionStorage,
@@ -126,12 +125,16 @@ export const ways = {
       turn++; // whoever is on the way comes too late
       world.never(timer);
     };
+    const again = () => {
+      hear(null); // in a hidden tab the timer may be as late as the one that listens for silence
+      void ask();
+    };
     const ask = async () => {
       close();
       const mine = turn;
       const from = page.stands().position;
       try {
-        const answer = await world.fetch(at(url, page), { headers });
+        const answer = await world.fetch(at(url, page));
         const news = answer.ok ? await answer.json() : null;
         if (mine !== turn) return;
         if (answer.status === 401) return end(4401);
@@ -140,7 +143,7 @@ export const ways = {
         if (from === page.stands().position) messages.forEach(hear); // else it was told on another way meanwhile
         hear({ type: "heartbeat", position });
         wait = messages.length ? POLL : Math.min(40_000, 1.5 * wait);
-        if (!isOnce && mine === turn) timer = world.later(ask, wait * (1 + world.random() / 3));
+        if (!isOnce && mine === turn) timer = world.later(again, wait * (1 + world.random() / 3));
       } catch {
         if (mine !== turn) return;
         if (isOnce) timer = world.later(ask, POLL);
@@ -632,6 +635,7 @@ export class NotificationStream extends HTMLElement {
     if (!ids) body.append(type + (stamp ? "_stamp" : "_upto"), String(stamp ?? upto));
     let step;
     try {
+      const headers = { Accept: "application/json" };
       const signal = AbortSignal.timeout(PATIENCE);
       const answer = await world.fetch(/** @type {string} */ (this.getAttribute("post-to")), { method: "POST", body, headers, signal, keepalive: true });
       if (answer.ok && !answer.redirected) step = (await answer.json()).stamp ?? 0;
@@ -690,7 +694,8 @@ function isVisible() {
 
 /** Where the page asks for what comes after its position. */
 function at(/** @type {string} */ url, /** @type {Page} */ page) {
-  return `${url}?${new URLSearchParams(page.hello())}`;
+  const { position, language } = page.hello();
+  return `${url}?${new URLSearchParams({ position, language })}`;
 }
 
 function recall(/** @type {string} */ name) {
