@@ -7,17 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from notifications.answers import aanswer, answer
     from notifications.outbox import anotify, notify
-    from notifications.rules import Change, Draft, Kind, Severity, Text, rule, signal_rule
+    from notifications.rules import Action, Change, Draft, Kind, Severity, Text, rule, signal_rule
     from notifications.signals import inbox_changed, notification_created, socket_closed, socket_opened
 
 __all__ = [
+    "Action",
     "Change",
     "Draft",
     "Kind",
     "Severity",
     "Text",
+    "aanswer",
     "anotify",
+    "answer",
     "inbox_changed",
     "notification_created",
     "notify",
@@ -29,7 +33,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {"anotify": "outbox", "notify": "outbox"} | dict.fromkeys(
+_HOMES = {"aanswer": "answers", "anotify": "outbox", "answer": "answers", "notify": "outbox"} | dict.fromkeys(
     ("inbox_changed", "notification_created", "socket_closed", "socket_opened"), "signals"
 )
 

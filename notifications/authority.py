@@ -5,20 +5,38 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from notifications.logs import is_due
 from notifications.protocol import CloseCode, SessionCheck
 from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
 from notifications.workers import Gathered, Worker
 
-__all__ = ["Authority"]
+__all__ = ["BUSY", "SIGNED_OUT", "Authority", "Refusal"]
 
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS: Final = 3.0
+HANDSHAKES_AT_ONCE: Final = 2000  # that wait for their user: a crowd is asked for together, and who is refused comes again
 CHECK_SECONDS: Final = 10.0  # for which a session check is remembered: longer than any handshake
 SESSIONS_PER_QUERY: Final = 500
+
+
+class Refusal(NamedTuple):
+    """Why a connection ends before it has begun, as its `end` is told."""
+
+    code: int
+    reason: str
+    retry_after: float | None
+
+
+BUSY: Final = Refusal(CloseCode.LATER, "busy", 2.0)
+SIGNED_OUT: Final = Refusal(CloseCode.SIGNED_OUT, "signed out", None)
 
 
 class Authority:
@@ -33,6 +51,27 @@ class Authority:
         self._identities = Gathered(worker, authenticate)
         self._heard: deque[tuple[float, SessionCheck]] = deque()
         self._is_in_doubt = asyncio.Event()
+        self._handshakes = 0
+        """Under way."""
+
+    async def admit(self, session_key: str) -> Identity | Refusal:
+        """Who opens a connection with this session cookie (empty: without one), or why it could not be found out."""
+        if not session_key:
+            return SIGNED_OUT
+        if self._handshakes >= HANDSHAKES_AT_ONCE:
+            return BUSY
+        self._handshakes += 1
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                return await self.identify(session_key) or SIGNED_OUT
+        except TimeoutError:
+            return BUSY
+        except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"
+            if is_due("handshake_failed", type(error).__name__):
+                logger.warning("handshake_failed error=%r", error)
+            return Refusal(CloseCode.LATER, "try later", 5.0)
+        finally:
+            self._handshakes -= 1
 
     async def identify(self, session_key: str) -> Identity | None:
         """Who is behind a session cookie. Handshakes of the same moment share their queries."""
@@ -100,4 +139,4 @@ class Authority:
 
 
 def _end(socket: Socket) -> None:
-    socket.end(CloseCode.SIGNED_OUT, "signed out", None)
+    socket.end(*SIGNED_OUT)

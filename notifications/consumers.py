@@ -13,12 +13,11 @@ from typing import Any, Final
 import msgspec
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
-from django.utils.translation import get_supported_language_variant
 
 from notifications import direct, inbox
-from notifications.conf import app_settings
+from notifications.authority import Refusal
 from notifications.hub import HEARTBEAT_SECONDS, Hub
+from notifications.items import site_language
 from notifications.logs import is_due
 from notifications.protocol import (
     COMMAND_BYTES,
@@ -33,6 +32,7 @@ from notifications.protocol import (
     Message,
     Position,
     Seen,
+    Undelete,
     Welcome,
     decode_command,
     encode,
@@ -46,8 +46,6 @@ __all__ = ["NotificationConsumer"]
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_SECONDS: Final = 3.0
-HANDSHAKES_AT_ONCE: Final = 2000  # that wait for their user: a crowd is asked for together, and who is refused comes again
 COMMANDS_PER_SECOND: Final = 10.0
 COMMANDS_AT_ONCE: Final = 30.0
 COMMANDS_WAITING: Final = 32
@@ -61,7 +59,6 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Protocol v1 for one socket. It takes no channel of its own from the layer: the hub alone is a member of groups."""
 
     channel_layer_alias = None
-    handshakes = 0  # under way in this process
 
     async def __call__(
         self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
@@ -115,42 +112,18 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.transport.take_little()
         offered = self.scope.get("subprotocols") or []
         key = session_key(self.scope["headers"])
-        identity, refusal = await self._identify(key)
+        found = await self.hub.admit(key)
         await self.accept(SUBPROTOCOL if SUBPROTOCOL in offered else offered[0] if offered else None)
         if offered and SUBPROTOCOL not in offered:
             self.end(CloseCode.BAD_COMMANDS, f"this server speaks {SUBPROTOCOL}", None)
-        elif refusal is not None:
-            self.end(*refusal)
-        elif identity is None or key is None:
-            self.end(CloseCode.SIGNED_OUT, "signed out", None)
-        elif len(self.hub.sockets.get(identity.user, ())) >= app_settings.SOCKETS_PER_USER:
-            self.end(CloseCode.TOO_MANY_SOCKETS, "too many sockets", 30.0)
+        elif isinstance(found := self.hub.seated(found), Refusal):
+            self.end(*found)
         else:
             self.socket = Socket(
-                identity, key, send=self._send_text, end=self.end, transport=self.transport, write=direct.writer(self.base_send)
+                found, key, send=self._send_text, end=self.end, transport=self.transport, write=direct.writer(self.base_send)
             )
             self.hub.add(self.socket)
-            socket_opened.send_robust(sender=type(self), user_id=identity.user_id)
-
-    async def _identify(self, key: str | None) -> tuple[Any, tuple[int, str, float] | None]:
-        """The identity behind the session cookie, or why it could not be found out."""
-        if not key:
-            return None, None
-        if self.hub.is_draining or NotificationConsumer.handshakes >= HANDSHAKES_AT_ONCE:
-            return None, (CloseCode.LATER, "busy", 2.0)
-        NotificationConsumer.handshakes += 1
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                found = await self.hub.authority.identify(key)
-        except TimeoutError:
-            return None, (CloseCode.LATER, "busy", 2.0)
-        except Exception as error:  # noqa: BLE001 - a database that is away, or a back end's error, is not "signed out"
-            if is_due("handshake_failed", type(error).__name__):
-                logger.warning("handshake_failed error=%r", error)
-            return None, (CloseCode.LATER, "try later", 5.0)
-        finally:
-            NotificationConsumer.handshakes -= 1
-        return found, None
+            socket_opened.send_robust(sender=type(self), user_id=found.user_id)
 
     # --- commands ---
 
@@ -180,7 +153,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.end(CloseCode.TOO_MANY_COMMANDS, "too many commands", 5.0)
         elif isinstance(command, Hello):
             self.say(Welcome(heartbeat_seconds=HEARTBEAT_SECONDS, spread_seconds=self.hub.spread))
-            self.hub.delivery.hello(socket, Position.parse(command.position), _language(command.language))
+            self.hub.delivery.hello(socket, Position.parse(command.position), site_language(command.language))
         elif isinstance(command, Heartbeat | Ack):
             return
         elif not socket.is_listening:
@@ -212,13 +185,13 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 command = self.waiting.popleft()
                 try:
                     async with self.hub.step_of(user_id):
-                        await self.hub.reader.run(_carry_out, user_id, command)
+                        stamp = await self.hub.reader.run(_carry_out, user_id, command)
                 except Exception as error:  # noqa: BLE001 - the database is away or the hub has stopped: told, not raised
                     if is_due("command_failed", type(error).__name__):
                         logger.warning("command_failed error=%r", error)
                     self.say(Error(command.ref, "unavailable", "try again"))
                 else:
-                    self.say(Done(command.ref))
+                    self.say(Done(command.ref, stamp))
         finally:
             self.command_task = None
 
@@ -263,16 +236,9 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.socket = None
 
 
-def _carry_out(user_id: Any, command: Any) -> None:
+def _carry_out(user_id: Any, command: Any) -> int:
     if isinstance(command, Seen):
-        inbox.mark_seen(user_id, command.upto)
-    else:
-        inbox.mark(user_id, type(command).__name__.lower(), ids=command.ids, upto=command.upto)  # type: ignore[arg-type]
-
-
-def _language(wanted: str) -> str:
-    """A language that the site has, for the one that the page was rendered in."""
-    try:
-        return get_supported_language_variant(wanted)
-    except LookupError:
-        return settings.LANGUAGE_CODE
+        return inbox.mark_seen(user_id, command.upto)
+    upto = None if isinstance(command, Undelete) else command.upto
+    action: Any = type(command).__name__.lower()
+    return inbox.mark(user_id, action, ids=command.ids, upto=upto, stamp=command.stamp)

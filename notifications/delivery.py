@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from notifications.frames import Frame, Letters, Shared, replayed, reset
+from notifications.frames import Frame, Letters, Shared, answered
 from notifications.inbox import Page, Replay, read_page, replay
-from notifications.protocol import Position, Step, asking
+from notifications.protocol import CloseCode, Position, Step, asking
 from notifications.sockets import Socket
 from notifications.stream import Verdict
 from notifications.workers import Patience, Worker
 
-__all__ = ["USERS_PER_QUERY", "Delivery"]
+__all__ = ["NOWHERE", "USERS_PER_QUERY", "Delivery"]
 
 USERS_PER_QUERY: Final = 500
 USERS_PER_LOOK: Final = 200  # of a crowd: those who have come first need not wait for the last, nor anybody else for all of them
@@ -147,6 +147,9 @@ class Delivery:
             if not socket.stream.is_open:
                 return  # still behind; reopened() goes on from the cursor
             _push(socket, frame, *position)
+            if socket.stream.must_start_over:
+                self.hello(socket, None, socket.language)
+                return
         if not socket.stream.caught_up():
             self._fell_behind(socket)
 
@@ -162,6 +165,8 @@ def _push(socket: Socket, frame: Frame, epoch: str, top: int) -> None:
         stream.asked(ack, now=time.monotonic())
         text = asking(text, ack)
     socket.push(text)
+    if stream.must_end:
+        socket.end(CloseCode.RESTART, "go on from here", 0.0)
 
 
 def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page]:
@@ -169,8 +174,7 @@ def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page
 
 
 def _frames(socket: Socket, answer: Replay, pages: Mapping[tuple[Any, str], Page], known: Shared) -> list[Frame]:
-    if answer.rows is None:
-        return [reset(pages[socket.identity.user_id, socket.language])]
-    if answer.state.position == socket.position and not socket.stream.owes_answer:
+    page = pages[socket.identity.user_id, socket.language] if answer.rows is None else None
+    if page is None and answer.state.position == socket.position and not socket.stream.owes_answer:
         return []
-    return list(replayed(socket.position, answer.state, answer.rows, socket.language, known))
+    return answered(socket.position, answer, page, socket.language, known)

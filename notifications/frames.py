@@ -5,11 +5,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from notifications.inbox import Page, State
+from notifications.inbox import Page, Replay, State
 from notifications.items import encoded, shared
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode, printed
 
-__all__ = ["Frame", "Letters", "Shared", "replayed", "reset"]
+__all__ = ["Frame", "Letters", "Shared", "answered", "replayed", "reset"]
 
 
 Shared: TypeAlias = dict[tuple[int, str], bytes]
@@ -51,7 +51,7 @@ class Letters:
         if step.rows is None or len(step.rows) > DELTA_ROWS:
             return None
         try:
-            items = [encoded(row, None if row.deleted else self._known(row.event, language)) for row in step.rows]
+            items = [encoded(row, None if row.deleted else self._known(row.event, language), language) for row in step.rows]
         except KeyError:
             return None
         delta = Delta(
@@ -69,6 +69,11 @@ class Letters:
 
     def _known(self, event_id: int, language: str) -> bytes:
         return _shared(self._parts, event_id, self._events[event_id], language)
+
+
+def answered(base: Position, answer: Replay, page: Page | None, language: str, known: Shared) -> list[Frame]:
+    """The frames that bring a page from `base` to where its inbox stood, or to the fresh `page` that is called for instead."""
+    return [reset(page)] if page is not None else list(replayed(base, answer.state, answer.rows or (), language, known))
 
 
 def replayed(
@@ -112,7 +117,10 @@ def reset(page: Page) -> Frame:
 
 
 def _encoded(rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared) -> list[tuple[Row, bytes]]:
-    return [(row, encoded(row, None if event is None else _shared(known, row.event, event, language))) for row, event in rows]
+    return [
+        (row, encoded(row, None if event is None else _shared(known, row.event, event, language), language))
+        for row, event in rows
+    ]
 
 
 def _shared(known: Shared, event_id: int, event: EventCopy, language: str) -> bytes:

@@ -12,7 +12,6 @@ import os
 import platform
 import random
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Final
@@ -20,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DatabaseError
 
-from notifications.authority import Authority
+from notifications.authority import BUSY, Authority, Refusal
 from notifications.conf import app_settings
 from notifications.delivery import USERS_PER_QUERY, Delivery
 from notifications.frames import Letters
@@ -29,10 +28,12 @@ from notifications.membership import Membership
 from notifications.protocol import CloseCode, Heartbeat, Presence, WakeUp, encode
 from notifications.relay import Relayed, relay_due, sweep
 from notifications.ringer import ring, ringer
+from notifications.servers import before_stop, is_stopping
+from notifications.session import Identity
 from notifications.sockets import Socket
 from notifications.workers import Worker
 
-__all__ = ["HEARTBEAT_SECONDS", "Hub"]
+__all__ = ["HEARTBEAT_SECONDS", "LONGEST_SPREAD_SECONDS", "Hub"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +73,7 @@ class Hub:
             joined=self.delivery.look_again,
             entered=self.authority.doubt,
         )
-        self.is_draining = False
-        """It goes on refusing sockets until the process ends."""
+        self._drained: asyncio.Future[None] | None = None
         self._is_stopped = False
         self._steps: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._until_sweep = FIRST_SWEEP_SECONDS
@@ -101,19 +101,25 @@ class Hub:
             routines += [self.membership.listen, self.membership.keep, self.membership.renew]
         for routine in routines:
             self._spawn(self._forever(routine))
-        _drain_with_twisted(self)
+        before_stop(self.drain)
+
+    @property
+    def is_draining(self) -> bool:
+        """It goes on refusing sockets until the process ends."""
+        return self._drained is not None
 
     def drain(self) -> asyncio.Future[None]:
         """Say goodbye to every socket, with a time to come back that is spread over the fleet: the server is about to stop.
 
         The goodbyes are under way when this returns, whatever cancels the consumers then; what it returns ends with the hub.
         """
-        leaving = [] if self.is_draining else self._everyone()
-        self.is_draining = True
-        spread = min(30.0, 1.0 + len(leaving) / 100)
-        for socket in leaving:
-            socket.end(CloseCode.RESTART, "restart", round(random.uniform(0.5, spread), 1))
-        return asyncio.ensure_future(self._finish(leaving))
+        if self._drained is None:
+            leaving = self._everyone()
+            self._drained = asyncio.ensure_future(self._finish(leaving))
+            spread = min(30.0, 1.0 + len(leaving) / 100)
+            for socket in leaving:
+                socket.end(CloseCode.RESTART, "restart", round(random.uniform(0.5, spread), 1))
+        return self._drained
 
     async def _finish(self, leaving: Iterable[Socket]) -> None:
         end = time.monotonic() + DRAIN_SECONDS
@@ -141,6 +147,18 @@ class Hub:
         await asyncio.gather(*(worker.stop() for worker in (self.reader, self.authenticator, self.relayer)))
 
     # --- sockets ---
+
+    async def admit(self, session_key: str) -> Identity | Refusal:
+        """Who opens a connection with this session cookie, or what they are told instead."""
+        return BUSY if session_key and self.is_draining else await self.authority.admit(session_key)
+
+    def seated(self, found: Identity | Refusal) -> Identity | Refusal:
+        """Who was admitted, or what they are told if there is no room for them. Asked at the last moment before `add()`."""
+        if isinstance(found, Identity) and self.is_draining:
+            return BUSY
+        if isinstance(found, Identity) and len(self.sockets.get(found.user, ())) >= app_settings.SOCKETS_PER_USER:
+            return Refusal(CloseCode.TOO_MANY_SOCKETS, "too many sockets", 30.0)
+        return found
 
     def add(self, socket: Socket) -> None:
         """The socket's page has been authenticated. It gets nothing before its hello."""
@@ -240,6 +258,8 @@ class Hub:
 
     async def _beat(self) -> None:
         """Look at every socket once: a part of them at a time, so that nobody's news wait for a look at a thousand."""
+        if is_stopping():
+            self.drain()
         everyone = self._everyone()
         parts = max(1, math.ceil(len(everyone) / SOCKETS_PER_LOOK))
         for part in range(parts):
@@ -251,7 +271,7 @@ class Hub:
     @staticmethod
     def _look_at(socket: Socket, now: float) -> None:
         socket.check_line(now)
-        if now - socket.last_heard > SILENCE_SECONDS:
+        if now - socket.last_heard > SILENCE_SECONDS and not socket.stream.is_one_way:
             socket.end(CloseCode.RESTART, "no answer", 1.0)
         elif socket.stream.is_overdue(now):
             socket.end(CloseCode.SLOW, "too slow", 1.0)
@@ -285,13 +305,3 @@ class Hub:
                     is_away = isinstance(error, DatabaseError | OSError | TimeoutError)
                     logger.error("hub_failed routine=%s error=%r", routine.__name__, error, exc_info=not is_away)
                 await asyncio.sleep(min(0.1 * 2**failures, LONGEST_BACKOFF_SECONDS) * random.uniform(0.5, 1.0))
-
-
-def _drain_with_twisted(hub: Hub) -> None:
-    """Daphne knows no `lifespan`: drain when its reactor is about to stop, in the same turn in which it cancels consumers."""
-    reactor: Any = sys.modules.get("twisted.internet.reactor")
-    if reactor is not None and reactor.running:
-        from twisted.internet.defer import Deferred  # only there when Daphne serves
-
-        wait_for: Any = Deferred.fromFuture
-        reactor.addSystemEventTrigger("before", "shutdown", lambda: wait_for(hub.drain()))

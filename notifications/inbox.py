@@ -5,20 +5,20 @@ takes the inbox's lock, every step gets the next number, and on commit `ringer.p
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from django.db import router, transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
 from notifications.items import item, rendered
 from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification, new_epoch
-from notifications.protocol import NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
+from notifications.protocol import DELTA_ROWS, NO_POSITION, RESET_ROWS, EventCopy, Item, Position, Row, Step, WakeUp
 from notifications.querysets import NotificationQuerySet
 from notifications.signals import inbox_changed, inbox_stepped
 from notifications.visibility import is_restricted, may_see
@@ -26,7 +26,7 @@ from notifications.visibility import is_restricted, may_see
 __all__ = [
     "ACTIONS",
     "PAGE_ROWS",
-    "Action",
+    "MarkAction",
     "Page",
     "Replay",
     "State",
@@ -37,6 +37,7 @@ __all__ = [
     "recount",
     "renew_epochs",
     "replay",
+    "set_answer",
     "states",
 ]
 
@@ -47,7 +48,7 @@ ROUNDS: Final = 3  # in which a page is filled where much may not be seen
 RESTRICTED: Final = 50  # events with `visible_to`, each a query, beyond which a fresh page is cheaper than a replay
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
 Show: TypeAlias = Literal["active", "unread", "archived"]
-Action: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete"]
+MarkAction: TypeAlias = Literal["read", "unread", "archive", "unarchive", "delete", "undelete"]
 
 
 class ActionRule(NamedTuple):
@@ -58,12 +59,13 @@ class ActionRule(NamedTuple):
     op: str | None
 
 
-ACTIONS: Final[Mapping[str, ActionRule]] = {
+ACTIONS: Final[Mapping[MarkAction, ActionRule]] = {
     "read": ActionRule("read_at", True, "read_upto"),
     "unread": ActionRule("read_at", False, None),
     "archive": ActionRule("archived_at", True, "archived_upto"),
     "unarchive": ActionRule("archived_at", False, None),
     "delete": ActionRule("deleted_at", True, "deleted_upto"),
+    "undelete": ActionRule("deleted_at", False, None),
 }
 
 
@@ -185,32 +187,60 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     return answers | {user_id: Replay(found[str(user_id)], rows[user_id]) for user_id in missed}
 
 
-def mark(user_id: Any, action: Action, *, ids: Collection[int] | None = None, upto: int | None = None) -> None:
-    """Take one step: `action` on the user's notifications of these event `ids`, or on all with numbers up to `upto`.
+def mark(
+    user_id: Any,
+    action: MarkAction,
+    *,
+    ids: Collection[int] | None = None,
+    upto: int | None = None,
+    stamp: int | None = None,
+) -> int:
+    """Take one step: `action` on the user's notifications of these event `ids`, or on all with numbers up to `upto`, or on those
+    that the step `stamp` touched and nothing has touched since. Returns the stamp of the step taken, 0 if nothing changed.
 
-    Idempotent; ids of others and missing ids are passed over alike. Inside an open transaction it happens on commit, so that
-    the inbox is not locked for a request's length. Raises `ValueError` for an unknown action, and unless one of both is given.
+    So what came of a step is undone: `mark(user, "unarchive", stamp=mark(user, "archive", upto=40))`. Idempotent; ids of others
+    and missing ids are passed over alike. Inside an open transaction it happens on commit, so that the inbox is not locked for a
+    request's length, and 0 is returned. Raises `ValueError` for an unknown action, unless one of the three is given, and for
+    `undelete` by `upto`.
     """
     if action not in ACTIONS:
         raise ValueError(f"unknown action {action!r}")
-    if (ids is None) == (upto is None):
-        raise ValueError("give either ids or upto")
-    chosen = Q(number__lte=upto) if ids is None else Q(event_id__in=list(ids))
-    _outside_transaction(partial(_mark, user_id, action, chosen, upto))
+    by = {"event_id__in": None if ids is None else list(ids), "number__lte": upto, "stamp": stamp}
+    chosen = {lookup: value for lookup, value in by.items() if value is not None}
+    if len(chosen) != 1:
+        raise ValueError("give one of ids, upto and stamp")
+    if action == "undelete" and upto is not None:
+        raise ValueError("give ids or stamp: what was deleted in many steps does not come back in one")
+    return _outside_transaction(partial(_mark, user_id, action, chosen, upto))
 
 
-def mark_seen(user_id: Any, upto: int) -> None:
-    """Everything that arrived up to number `upto` has been seen; never moves backwards. On commit, as `mark()`."""
-    _outside_transaction(partial(_mark_seen, user_id, upto))
+def mark_seen(user_id: Any, upto: int) -> int:
+    """Everything that arrived up to number `upto` has been seen; never moves backwards. Stamp and commit as with `mark()`."""
+    return _outside_transaction(partial(_mark_seen, user_id, upto))
+
+
+def set_answer(user_ids: Collection[Any], event_id: int, answer: Any) -> None:
+    """Show `answer`, a stored text, to those of the users who have this notification; it is read then. On commit, as `mark()`.
+
+    One step and one transaction a user, in user order; who has deleted it finds the answer there if they take that back.
+    """
+
+    def take_steps() -> int:
+        rows = Notification.objects.using(_alias()).filter(event_id=event_id, recipient_id__in=list(user_ids))
+        users = list(rows.order_by("recipient_id").values_list("recipient_id", flat=True))
+        return max((_answer(user_id, event_id, answer) for user_id in users), default=0)
+
+    _outside_transaction(take_steps)
 
 
 def forget(user_id: Any) -> None:
     """Remove a user's inbox and notifications, on commit: the user is gone."""
 
-    def remove() -> None:
+    def remove() -> int:
         with transaction.atomic(using=_alias()):
             Inbox.objects.using(_alias()).filter(pk=user_id).delete()
             Notification.objects.using(_alias()).filter(recipient_id=user_id).delete()
+        return 0
 
     _outside_transaction(remove)
 
@@ -365,62 +395,99 @@ def _may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:
         return set()
 
 
-def _outside_transaction(step: Any) -> None:
-    if transaction.get_connection(_alias()).in_atomic_block:
-        # Not the partial itself: when it fails Django logs the name of the function, and a partial has none.
-        transaction.on_commit(lambda: step(), using=_alias(), robust=True)  # noqa: PLW0108
-    else:
-        step()
+def _outside_transaction(step: Callable[[], int]) -> int:
+    if not transaction.get_connection(_alias()).in_atomic_block:
+        return step()
+    # Not the partial itself: when it fails Django logs the name of the function, and a partial has none.
+    transaction.on_commit(lambda: step(), using=_alias(), robust=True)  # noqa: PLW0108
+    return 0
 
 
-def _mark(user_id: Any, action: Action, chosen: Q, upto: int | None) -> None:
+def _mark(user_id: Any, action: MarkAction, chosen: Mapping[str, Any], upto: int | None) -> int:
     column, sets, op = ACTIONS[action]
     alias = _alias()
     with transaction.atomic(using=alias):
         inbox = _next_step(user_id, alias)
         if inbox is None:
-            return
-        mine = Notification.objects.using(alias).filter(chosen, recipient_id=user_id, deleted_at=None)
+            return 0
+        mine = Notification.objects.using(alias).filter(**chosen, recipient_id=user_id)
+        mine = mine.filter(event__in=_with_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
         touched = mine.filter(**{f"{column}__isnull": sets})
-        rows = list(touched.select_related("event")) if upto is None else []
+        rows = list(touched.select_related("event")[:DELTA_ROWS]) if upto is None else []
         change = {column: timezone.now() if sets else None, "stamp": inbox.top}
-        if not touched.update(**change):
+        count = touched.update(**change)
+        if not count:
             transaction.set_rollback(True, using=alias)
-            return
-        before = [_counts(row, inbox) for row in rows]
-        for row in rows:
-            for name, value in change.items():
-                setattr(row, name, value)
-        if upto is None:
-            after = [_counts(row, inbox) for row in rows]
-            inbox.unread += sum(unread for unread, _ in after) - sum(unread for unread, _ in before)
-            inbox.unseen += sum(unseen for _, unseen in after) - sum(unseen for _, unseen in before)
+            return 0
+        if count == len(rows):
+            _change(rows, change, inbox)
             inbox.save(using=alias, update_fields=["unread", "unseen"])
         else:
             _recount(inbox, alias)
         ops = ({op: upto},) if op and upto is not None else ()
-        # None: read back by the hub, which asks who may see it. So is what the user may no longer see though they can name it.
-        is_told = bool(ops) if upto is not None else not any(is_restricted(row.event) for row in rows)
-        _say_on_commit(inbox, rows if is_told else None, ops, alias)
+        # Else read back by the hub: many rows, and what the user may no longer see, though they can name it.
+        is_told = count == len(rows) and not any(is_restricted(row.event) for row in rows)
+        _say_on_commit(inbox, rows if is_told or ops else None, ops, alias)
+        return inbox.top
 
 
-def _mark_seen(user_id: Any, upto: int) -> None:
+def _answer(user_id: Any, event_id: int, answer: Any) -> int:
+    alias = _alias()
+    with transaction.atomic(using=alias):
+        inbox = _next_step(user_id, alias)
+        mine = Notification.objects.using(alias).filter(recipient_id=user_id, event_id=event_id).select_related("event")
+        row = None if inbox is None else mine.first()
+        if inbox is None or row is None or (row.answer == answer and row.read_at is not None):
+            transaction.set_rollback(True, using=alias)
+            return 0
+        change: dict[str, Any] = {"answer": answer, "read_at": row.read_at or timezone.now()}
+        if row.deleted_at is None:
+            change["stamp"] = inbox.top
+        else:  # nobody is shown it, so it is no step; and its own last step can still be undone
+            inbox.top -= 1
+        _change([row], change, inbox)
+        row.save(using=alias, update_fields=list(change))
+        inbox.save(using=alias, update_fields=["top", "unread", "unseen"])
+        if row.deleted_at is not None:
+            return 0
+        _say_on_commit(inbox, None if is_restricted(row.event) else [row], (), alias)
+        return inbox.top
+
+
+def _with_content(alias: str) -> QuerySet[Event]:
+    """The events that there is something to show of."""
+    return Event.objects.using(alias).exclude(content={})
+
+
+def _change(rows: Sequence[Notification], change: Mapping[str, Any], inbox: Inbox) -> None:
+    """Set the rows' attributes, and the inbox's counts accordingly."""
+    for row in rows:
+        before = _counts(row, inbox)
+        for name, value in change.items():
+            setattr(row, name, value)
+        after = _counts(row, inbox)
+        inbox.unread += after[0] - before[0]
+        inbox.unseen += after[1] - before[1]
+
+
+def _mark_seen(user_id: Any, upto: int) -> int:
     alias = _alias()
     with transaction.atomic(using=alias):
         inbox = _next_step(user_id, alias)
         if inbox is None:
-            return
+            return 0
         seen_upto = min(upto, inbox.top - 1)
         if seen_upto <= inbox.seen_upto:
             transaction.set_rollback(True, using=alias)
-            return
+            return 0
         inbox.seen_upto, unseen_before = seen_upto, inbox.unseen
         _recount(inbox, alias)
         if inbox.unseen == unseen_before:  # a page that was opened again: nothing that others need to hear of, so no step
             inbox.top -= 1
             inbox.save(using=alias, update_fields=["top"])
-            return
+            return 0
         _say_on_commit(inbox, [], (), alias)
+        return inbox.top
 
 
 def _next_step(user_id: Any, alias: str) -> Inbox | None:

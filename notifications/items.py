@@ -1,17 +1,18 @@
 """From an event's content and a row's state to what its reader sees, in the active language. No ORM, no I/O."""
 
 import re
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import msgspec
-from django.utils.translation import override
+from django.conf import settings
+from django.utils.translation import get_supported_language_variant, override
 
-from notifications.protocol import EventCopy, Hidden, Item, Row
-from notifications.rules import render_text
+from notifications.protocol import Button, EventCopy, Hidden, Item, Row
+from notifications.rules import is_own_path, render_text
 
-__all__ = ["encoded", "item", "rendered", "safe_url", "shared"]
+__all__ = ["encoded", "item", "rendered", "safe_url", "shared", "site_language"]
 
 LINK: Final = re.compile(r"(https?://[^\s\\]|mailto:|/(?![/\\])|[?#])", re.IGNORECASE)
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -38,6 +39,11 @@ def rendered(event: EventCopy) -> dict[str, Any]:
         "actor": _label(content, "actor"),
         "target": _label(content, "target"),
         "data": content.get("data", {}),
+        "actions": [
+            Button(label=render_text(action["label"]), url=action["url"], primary=action["primary"])
+            for action in content.get("actions", ())
+            if is_own_path(action["url"])  # asked again, as of any URL
+        ],
         "created_at": event.created_at,
     }
 
@@ -46,24 +52,45 @@ def item(row: Row, parts: Mapping[str, Any] | None) -> Item | Hidden:
     """The row as its reader sees it; hidden if it is deleted or there is nothing (None) to show for it."""
     if row.deleted or parts is None:
         return Hidden(id=row.event, stamp=row.stamp)
-    return Item(id=row.event, number=row.number, stamp=row.stamp, read=row.read, archived=row.archived, **parts)
+    answer = render_text(row.answer or "")
+    return Item(id=row.event, number=row.number, stamp=row.stamp, read=row.read, archived=row.archived, answer=answer, **parts)
 
 
 def shared(event: EventCopy, language: str) -> bytes:
     """What `rendered()` says in this language, as JSON without its opening brace: encoded once for all its readers."""
     content = event.content
     texts = [content["title"], content.get("body"), *(content[name]["text"] for name in ("actor", "target") if content.get(name))]
-    is_translated = any(isinstance(text, Mapping) for text in texts)
-    with override(language) if is_translated else nullcontext():  # which costs as much as the rest
+    texts += (action["label"] for action in content.get("actions", ()))
+    with _in(language, texts):
         return msgspec.json.encode(rendered(event))[1:]
 
 
-def encoded(row: Row, rest: bytes | None) -> bytes:
-    """The JSON of `item()`, from what is `shared()` by its readers; None if there is nothing to show."""
+def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
+    """The JSON of `item()` in this language, from what is `shared()` by its readers; None if there is nothing to show."""
     if row.deleted or rest is None:
         return msgspec.json.encode(item(row, None))
     own = (row.event, row.number, row.stamp, b"true" if row.read else b"false", b"true" if row.archived else b"false")
-    return b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,' % own + rest
+    return b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,"answer":%b,' % (*own, _answer(row, language)) + rest
+
+
+def _answer(row: Row, language: str) -> bytes:
+    if row.answer is None:
+        return b'""'
+    with _in(language, [row.answer]):
+        return msgspec.json.encode(render_text(row.answer))
+
+
+def _in(language: str, texts: Iterable[Any]) -> AbstractContextManager[Any]:
+    """That language, if any of the texts needs one: to change it costs as much as to render a notification."""
+    return override(language) if any(isinstance(text, Mapping) for text in texts) else nullcontext()
+
+
+def site_language(wanted: str) -> str:
+    """A language that the site has, for the one that a page says it was rendered in."""
+    try:
+        return get_supported_language_variant(wanted)
+    except LookupError:
+        return settings.LANGUAGE_CODE
 
 
 def _label(content: Mapping[str, Any], name: str) -> str:

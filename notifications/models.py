@@ -76,6 +76,8 @@ class Notification(models.Model):
     read_at = models.DateTimeField(_("read at"), null=True, blank=True)
     archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
     deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True)
+    answer = models.JSONField(_("answer"), null=True, blank=True)
+    """What came of an action, a text; shown instead of the buttons."""
 
     objects = NotificationQuerySet.as_manager()
 
@@ -99,6 +101,7 @@ class Notification(models.Model):
             read=self.read_at is not None,
             archived=self.archived_at is not None,
             deleted=self.deleted_at is not None,
+            answer=self.answer,
         )
 
 

@@ -4,7 +4,7 @@ No counter, no lock, no network: the business transaction pays one INSERT. The f
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
@@ -21,11 +21,11 @@ from django.utils.functional import Promise
 from notifications.items import safe_url
 from notifications.logs import is_due
 from notifications.models import Event
-from notifications.rules import Draft, Kind, Severity, Text, clean, registry
+from notifications.rules import Action, Draft, Kind, Severity, Text, clean, registry, stored_text
 from notifications.savepoints import LazySavepoint
 from notifications.signals import event_committed
 
-__all__ = ["NARROW", "RECIPIENTS", "anotify", "event_alias", "notify", "write"]
+__all__ = ["NARROW", "RECIPIENTS", "anotify", "event_alias", "notify", "user_ids", "write"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def notify(
     data: Mapping[str, Any] | None = None,
     severity: Severity | None = None,
     icon: str = "",
+    actions: Sequence[Action] = (),
 ) -> Event | None:
     """Tell `to` (a user, group, queryset of users, or iterable of users, ids, groups). The arguments are those of `Draft`.
 
@@ -66,6 +67,7 @@ def notify(
         data=data or {},
         severity=severity,
         icon=icon,
+        actions=actions,
     )
     return write(draft)
 
@@ -82,10 +84,11 @@ async def anotify(
     data: Mapping[str, Any] | None = None,
     severity: Severity | None = None,
     icon: str = "",
+    actions: Sequence[Action] = (),
 ) -> Event | None:
     """`notify()` from a coroutine. An event loop holds no transaction, so the event is committed when this returns."""
-    told = {"body": body, "url": url, "actor": actor, "target": target, "data": data, "severity": severity, "icon": icon}
-    return await sync_to_async(notify)(kind, to=to, title=title, **told)  # type: ignore[arg-type]
+    told: dict[str, Any] = {"body": body, "url": url, "actor": actor, "target": target, "data": data}
+    return await sync_to_async(notify)(kind, to=to, title=title, severity=severity, icon=icon, actions=actions, **told)
 
 
 def write(draft: Draft, *, using: str | None = None, savepoint: LazySavepoint | None = None) -> Event | None:
@@ -109,6 +112,14 @@ def write(draft: Draft, *, using: str | None = None, savepoint: LazySavepoint | 
     else:
         transaction.on_commit(lambda: _insert(event, alias), using=using, robust=True)
     return event
+
+
+def user_ids(to: Any) -> list[Any]:
+    """The ids of the users whom `to` names, each once. Raises what `notify()` does of recipients, and `TypeError` for a group."""
+    users, groups = _audience(to)
+    if groups:
+        raise TypeError("name users: a group can only be notified")
+    return users
 
 
 def event_alias() -> str:
@@ -223,13 +234,16 @@ def _content(draft: Draft) -> dict[str, Any]:
         logger.warning("unsafe_url dropped kind=%s", kind.name)
     content: dict[str, Any] = {
         "severity": draft.severity or kind.severity,
-        "title": _text(draft.title),
-        "body": _text(draft.body),
+        "title": stored_text(draft.title),
+        "body": stored_text(draft.body),
         "url": url,
         "icon": draft.icon or kind.icon,
         "actor": _reference(draft.actor),
         "target": _reference(draft.target),
         "data": draft.data,
+        "actions": [
+            {"label": stored_text(action.label), "url": action.url, "primary": bool(action.primary)} for action in draft.actions
+        ],
     }
     try:
         encoded = msgspec.json.encode({name: _cleaned(value) for name, value in content.items() if value})
@@ -250,17 +264,11 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _text(text: str | Promise | Text) -> Any:
-    if isinstance(text, Promise):
-        text = Text(text)
-    return text.as_json() if isinstance(text, Text) else clean(str(text))
-
-
 def _reference(thing: Model | str | Promise | Text | None) -> dict[str, Any] | None:
     """An actor or target: what it was called then, and where to find it if it is still there."""
     if thing is None:
         return None
     if not isinstance(thing, Model):
-        return {"text": _text(thing)}
+        return {"text": stored_text(thing)}
     name = thing.get_full_name() if isinstance(thing, AbstractBaseUser) and hasattr(thing, "get_full_name") else ""
     return {"type": thing._meta.label_lower, "id": str(thing.pk), "text": clean(str(name or thing))}

@@ -19,6 +19,7 @@ __all__ = [
     "SUBPROTOCOL",
     "Ack",
     "Archive",
+    "Button",
     "Bye",
     "CloseCode",
     "Command",
@@ -41,12 +42,14 @@ __all__ = [
     "SessionCheck",
     "Step",
     "Unarchive",
+    "Undelete",
     "Unread",
     "WakeUp",
     "Welcome",
     "asking",
     "decode_command",
     "encode",
+    "hello",
     "printed",
 ]
 
@@ -121,15 +124,18 @@ class Ack(Tagged):
 
 
 class Mark(Tagged):
-    """A step by the user: either the notifications with these `ids`, or all that arrived up to number `upto`."""
+    """A step by the user on the notifications with these `ids`, or on all that arrived up to number `upto`, or on those that the
+    step `stamp` touched and nothing has touched since: so a step is undone.
+    """
 
     ids: Ids | None = None
     upto: Number | None = None
+    stamp: Number | None = None
     ref: Ref = ""
 
     def __post_init__(self) -> None:
-        if (self.ids is None) == (self.upto is None):
-            raise ValueError("give either ids or upto")
+        if (self.ids, self.upto, self.stamp).count(None) != 2:
+            raise ValueError("give one of ids, upto and stamp")
 
 
 class Read(Mark):
@@ -152,6 +158,18 @@ class Delete(Mark):
     pass
 
 
+class Undelete(Tagged):
+    """Not by number: what was deleted in many steps would come back in one."""
+
+    ids: Ids | None = None
+    stamp: Number | None = None
+    ref: Ref = ""
+
+    def __post_init__(self) -> None:
+        if (self.ids is None) == (self.stamp is None):
+            raise ValueError("give either ids or stamp")
+
+
 class Seen(Tagged):
     upto: Number
     ref: Ref = ""
@@ -163,9 +181,17 @@ class Heartbeat(Tagged):
     position: Annotated[str, Meta(max_length=64)] = ""
 
 
-Command = Hello | Ack | Read | Unread | Archive | Unarchive | Delete | Seen | Heartbeat
+Command = Hello | Ack | Read | Unread | Archive | Unarchive | Delete | Undelete | Seen | Heartbeat
 
 # --- messages: server to browser ---------------------------------------------------------------------------------
+
+
+class Button(Struct, frozen=True, kw_only=True):
+    """What a notification asks its reader to do: a POST to `url`, a path of this site."""
+
+    label: str
+    url: str
+    primary: bool
 
 
 class Item(Struct, frozen=True, kw_only=True):
@@ -183,6 +209,9 @@ class Item(Struct, frozen=True, kw_only=True):
     actor: str
     target: str
     data: dict[str, Any]
+    actions: list[Button]
+    answer: str
+    """What came of an action, to be shown instead of the buttons; empty while nothing has."""
     created_at: datetime
     read: bool
     archived: bool
@@ -229,7 +258,10 @@ class Reset(Tagged):
 
 
 class Done(Tagged):
+    """`stamp`: the step that the command took; 0 if it changed nothing."""
+
     ref: str
+    stamp: int
 
 
 class Error(Tagged):
@@ -270,6 +302,8 @@ class Row(Struct, array_like=True, frozen=True, gc=False):
     read: bool = False
     archived: bool = False
     deleted: bool = False
+    answer: str | dict[str, Any] | None = None
+    """A text as `rules.render_text()` takes it."""
 
 
 class Step(Struct, array_like=True, frozen=True, gc=False):
@@ -327,6 +361,11 @@ def decode_command(frame: str) -> Command:
     """The command in a text frame. Raises `msgspec.DecodeError` (its subclass `ValidationError` for wrong fields)."""
     command: Command = _decoder.decode(frame)
     return command
+
+
+def hello(*, position: str, language: str) -> Hello:
+    """What a page says that has no socket to say it by. Raises `msgspec.ValidationError`."""
+    return msgspec.convert({"type": "hello", "position": position, "language": language}, Hello)
 
 
 def encode(message: Message) -> str:

@@ -9,6 +9,7 @@ from django.urls import Resolver404, resolve
 from django.utils.translation import get_language, get_language_from_path, override
 
 from notifications.consumers import NotificationConsumer
+from notifications.event_stream import event_stream
 from notifications.hub import Hub
 
 __all__ = ["applications", "live_application"]
@@ -19,11 +20,11 @@ applications: Final[WeakSet[Application]] = WeakSet()
 
 
 def live_application(http: Application, *, websocket: Application | None = None) -> Application:
-    """The site's ASGI application with the socket of notifications in it.
+    """The site's ASGI application with the socket of notifications in it, and the event stream for browsers without one.
 
-    `http` serves all HTTP scopes, `websocket` the site's other sockets (without it they are refused with 403). The socket lives
-    at `socket/` below where the site includes `notifications.urls`. The first scope of any type starts the process's hub; where
-    the server speaks `lifespan` (uvicorn, hypercorn) the hub starts and drains with it.
+    `http` serves all other HTTP scopes, `websocket` the site's other sockets (without it they are refused with 403). The two
+    live at `socket/` and `events/` below where the site includes `notifications.urls`. The first scope of any type starts the
+    process's hub; where the server speaks `lifespan` (uvicorn, hypercorn) the hub starts and drains with it.
     """
     consumer = NotificationConsumer.as_asgi()
 
@@ -32,9 +33,11 @@ def live_application(http: Application, *, websocket: Application | None = None)
             await _live(receive, send)
             return
         Hub.running()
-        if scope["type"] != "websocket":
+        if scope["type"] == "http" and scope["path"].endswith("/events/") and _is_ours("events", scope):
+            await event_stream(scope, receive, send)
+        elif scope["type"] != "websocket":
             await http(scope, receive, send)
-        elif _is_socket(scope):
+        elif _is_ours("socket", scope):
             await consumer(scope, receive, send)
         elif websocket is not None:
             await websocket(scope, receive, send)
@@ -46,14 +49,14 @@ def live_application(http: Application, *, websocket: Application | None = None)
     return application
 
 
-def _is_socket(scope: Any) -> bool:
-    """Whether the path is the socket's, below whatever prefix and in whatever language the site prints its addresses."""
+def _is_ours(name: str, scope: Any) -> bool:
+    """Whether the path is this address of ours, below whatever prefix and in whatever language the site prints its addresses."""
     prefix = get_script_prefix(scope).rstrip("/")
     path: str = scope["path"]
     path = path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
     try:
         with override(get_language_from_path(path) or get_language()):
-            return resolve(path).view_name == "live_notifications:socket"
+            return resolve(path).view_name == f"live_notifications:{name}"
     except Resolver404:
         return False
 

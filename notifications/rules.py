@@ -5,7 +5,7 @@ Pure: nothing here touches the database, the channel layer or the clock. `receiv
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
@@ -13,13 +13,28 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db.models import Model, QuerySet
 from django.dispatch import Signal
+from django.urls import get_script_prefix
 from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext, npgettext, override, pgettext
 
 if TYPE_CHECKING:
     from notifications.models import Event
 
-__all__ = ["Change", "Draft", "Kind", "Severity", "Text", "clean", "registry", "render_text", "rule", "signal_rule"]
+__all__ = [
+    "Action",
+    "Change",
+    "Draft",
+    "Kind",
+    "Severity",
+    "Text",
+    "clean",
+    "is_own_path",
+    "registry",
+    "render_text",
+    "rule",
+    "signal_rule",
+    "stored_text",
+]
 
 Severity: TypeAlias = Literal["info", "success", "warning", "error"]
 SEVERITIES: Final = ("info", "success", "warning", "error")
@@ -27,6 +42,8 @@ Drafts: TypeAlias = "Draft | Iterable[Draft] | None"
 Function = TypeVar("Function", bound=Callable[..., Any])
 KIND_NAME: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")  # NUL: PostgreSQL refuses it; lone surrogates: no encoder takes them
+OWN_PATH: Final = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
+ACTIONS: Final = 3
 
 
 def clean(text: str) -> str:
@@ -70,6 +87,25 @@ class Text:
         if self.context is not None:
             stored["context"] = self.context
         return stored
+
+
+def stored_text(text: str | Promise | Text) -> str | dict[str, Any]:
+    """The text as `render_text()` takes it: JSON."""
+    if isinstance(text, Promise):
+        text = Text(text)
+    return text.as_json() if isinstance(text, Text) else clean(str(text))
+
+
+def is_own_path(url: str) -> bool:
+    """Whether a browser stays on this site when it follows the URL, wherever it stands: `/orders/7/?page=2`."""
+    return OWN_PATH.fullmatch(url) is not None
+
+
+def _without_forged_prefix(url: str) -> str:
+    """What `reverse()` meant. Daphne takes the script prefix from a request header, and whoever forges that stops no rule."""
+    prefix = get_script_prefix()
+    is_forged = url.startswith(prefix) and not is_own_path(prefix)
+    return "/" + url.removeprefix(prefix) if is_forged else url
 
 
 def _message_id(text: str | Promise) -> str:
@@ -143,12 +179,34 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Action:
+    """A button on a notification: it posts to `url`, with the CSRF token and `notification`, the event's id.
+
+    `label`: plain text or a `Text`. `url`: a path of this site, since the token is nobody else's to know. Raises `TypeError` or
+    `ValueError` for anything else.
+    """
+
+    label: str | Promise | Text
+    url: str
+    _: KW_ONLY
+    primary: bool = False
+
+    def __post_init__(self) -> None:
+        _check_text("an action", "label", self.label, is_needed=True)
+        if not isinstance(self.url, str):
+            raise TypeError(f"url is a string, not {type(self.url).__name__}")
+        object.__setattr__(self, "url", _without_forged_prefix(self.url))
+        if not is_own_path(self.url):
+            raise ValueError("an action posts to a path of this site, such as /orders/7/confirm/")
+
+
+@dataclass(frozen=True)
 class Draft:
     """A notification to be: who shall hear what. Returned by rules; `notify()` takes the same arguments.
 
     `to`: a user, a group, a queryset of users, or an iterable of users, user ids and groups. `title`, `body`: plain text or a
     `Text`. `actor`, `target`: model instances (kept as type, id and text, so that they may vanish) or plain text. `data`: JSON
-    for the site's own scripts. Raises `TypeError` or `ValueError` for what cannot be a notification.
+    for the site's own scripts. `actions`: at most three. Raises `TypeError` or `ValueError` for what cannot be a notification.
     """
 
     kind: Kind | str
@@ -162,14 +220,13 @@ class Draft:
     data: Mapping[str, Any] = field(default_factory=dict)
     severity: Severity | None = None
     icon: str = ""
+    actions: Sequence[Action] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", registry.kind(self.kind))
-        for name in ("title", "body"):
-            if not isinstance(getattr(self, name), str | Promise | Text):
-                raise TypeError(f"{name} is text, not {type(getattr(self, name)).__name__}")
-        if not (self.title.msgid if isinstance(self.title, Text) else self.title):
-            raise ValueError("a notification needs a title")
+        object.__setattr__(self, "actions", tuple(self.actions))
+        _check_text("a notification", "title", self.title, is_needed=True)
+        _check_text("a notification", "body", self.body)
         if not isinstance(self.url, str):
             raise TypeError(f"url is a string, not {type(self.url).__name__}")
         if not isinstance(self.icon, str):
@@ -178,9 +235,18 @@ class Draft:
             raise TypeError(f"data is a mapping, not {type(self.data).__name__}")
         if self.severity is not None and self.severity not in SEVERITIES:
             raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
+        for action in self.actions:
+            if not isinstance(action, Action):
+                raise TypeError(f"actions are of the class Action, not {type(action).__name__}")
+        if len(self.actions) > ACTIONS:
+            raise ValueError(f"a notification has at most {ACTIONS} actions")
 
 
-Action: TypeAlias = Literal["created", "updated", "deleted", "m2m"]
+def _check_text(what: str, name: str, text: object, *, is_needed: bool = False) -> None:
+    if not isinstance(text, str | Promise | Text):
+        raise TypeError(f"{name} is text, not {type(text).__name__}")
+    if is_needed and not (text.msgid if isinstance(text, Text) else text):
+        raise ValueError(f"{what} needs a {name}")
 
 
 @dataclass(frozen=True)
@@ -191,7 +257,7 @@ class Change:
     of primary keys. `old` is empty when the instance was created, `new` when it was deleted.
     """
 
-    action: Action
+    action: Literal["created", "updated", "deleted", "m2m"]
     instance: Any
     old: Mapping[str, Any]
     new: Mapping[str, Any]

@@ -36,7 +36,7 @@ from notifications.logs import is_due
 from notifications.protocol import SessionCheck, WakeUp
 from notifications.ringer import ring
 
-__all__ = ["Identity", "authenticate", "is_own_origin", "session_hash", "session_key", "start"]
+__all__ = ["Identity", "authenticate", "is_own_origin", "read_only", "session_hash", "session_key", "start"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ class Identity(NamedTuple):
     session: str
 
 
-def session_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The session cookie of a handshake, or None. What no session engine ever made is no key: it would spoil a shared query."""
+def session_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The session cookie of a handshake, or "". What no session engine ever made is no key: it would spoil a shared query."""
     lines = [value.decode("latin-1") for name, value in headers if name == b"cookie"]
     try:
         key = parse_cookie("; ".join(lines)).get(settings.SESSION_COOKIE_NAME, "")
     except CookieError:
-        return None
-    return key if key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY else None
+        return ""
+    return key if key.isascii() and key.isprintable() and len(key) <= LONGEST_KEY else ""
 
 
 def session_hash(key: str) -> str:
@@ -105,6 +105,20 @@ def is_own_origin(scope: Mapping[str, Any]) -> bool:
     if any(_without_default_port(text) == _without_default_port(f"{each}://{host.lower()}") for each in schemes):
         return True
     return any(_is_trusted(text, trusted.lower()) for trusted in settings.CSRF_TRUSTED_ORIGINS)
+
+
+def read_only(engine: type[Any], key: str | None) -> Any:
+    """A session without its engine's writes: some engines' `load()` saves or deletes when it finds nothing.
+
+    Under the engine's own name: it is the salt of the stored data's signature.
+    """
+
+    def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    writes = dict.fromkeys(("save", "create", "delete", "flush", "cycle_key"), nothing)
+    names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
+    return type(engine.__name__, (engine,), {**writes, **names})(key)
 
 
 def start() -> None:
@@ -172,26 +186,12 @@ def _engine() -> type[Any]:
 
 def _load_one(engine: type[Any], key: str) -> Mapping[str, Any]:
     try:
-        session: Mapping[str, Any] = _read_only(engine)(key).load()
+        session: Mapping[str, Any] = read_only(engine, key).load()
     except UNREADABLE as error:  # an engine that chokes on one cookie speaks for that one only
         if is_due("session_unreadable"):
             logger.warning("session_unreadable engine=%s error=%r", engine.__module__, error)
         return {}
     return session
-
-
-def _read_only(engine: type[Any]) -> type[Any]:
-    """The session engine without its writes: some engines' `load()` saves or deletes when it finds nothing.
-
-    Under the engine's own name: it is the salt of the stored data's signature.
-    """
-
-    def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
-        return None
-
-    writes = dict.fromkeys(("save", "create", "delete", "flush", "cycle_key"), nothing)
-    names = {"__module__": engine.__module__, "__qualname__": engine.__qualname__}
-    return type(engine.__name__, (engine,), {**writes, **names})
 
 
 def _users(sessions: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, str], Any]:

@@ -23,7 +23,10 @@ UNHEARD_AT_ONCE: Final = 64 * 1024
 
 
 class Socket:
-    """The hub's end of a connection, which itself belongs to a consumer: `send` and `end` are the consumer's."""
+    """The hub's end of a connection, which itself belongs to a consumer: `send` and `end` are the consumer's.
+
+    `is_one_way`: the page can send nothing, so that neither acknowledgements nor answers are waited for.
+    """
 
     def __init__(
         self,
@@ -34,12 +37,13 @@ class Socket:
         end: Callable[[int, str, float | None], None],
         transport: Transport | None = None,
         write: Callable[[str], bool] | None = None,
+        is_one_way: bool = False,
     ) -> None:
         self.identity = identity
         self.session_key = session_key
         """Asked again by the watermark; never logged."""
         self.language = ""
-        self.stream = Stream(ask_at=random.uniform(ASK_AT, 1.5 * ASK_AT))
+        self.stream = Stream(ask_at=random.uniform(ASK_AT, 1.5 * ASK_AT), is_one_way=is_one_way)
         self.is_listening = False
         """The page has said hello."""
         self.is_open = True
@@ -85,6 +89,11 @@ class Socket:
             return
         self.stream.is_sending = True
         self._task = asyncio.get_running_loop().create_task(self._finish(sending, waits_for))
+
+    async def sent(self) -> None:
+        """Wait until the connection has taken what was pushed."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     def check_line(self, now: float) -> None:
         """End what no command tells of: a peer that makes the server write and does not read, or sends frames that only the

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["ASK_AT", "WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"]
+__all__ = ["ASK_AT", "CATCH_UP_BYTES", "WINDOW_BYTES", "WINDOW_SECONDS", "WINDOW_STEPS", "Stream", "Verdict"]
 
 WINDOW_STEPS: Final = 64
 WINDOW_BYTES: Final = 256 * 1024
 WINDOW_SECONDS: Final = 30.0  # a page that owes an acknowledgement for so long is closed
+CATCH_UP_BYTES: Final = 1024 * 1024  # without acknowledgements; past it a fresh page is shorter
 ASK_AT: Final = 0.5  # of the window, at least: when so much was sent since a message asked for an acknowledgement, one asks
 
 
@@ -40,6 +41,8 @@ class Stream:
     top: int = 0
     ask_at: float = ASK_AT
     """Of the window. Streams that differ in it do not all ask by the same broadcast."""
+    is_one_way: bool = False
+    """The page can acknowledge nothing (server-sent events): where it would be asked to, the stream ends, and it returns."""
     cursor_event: int | None = None
     """In the middle of a catch-up: of the rows stamped `cursor_stamp`, those up to this event are sent. None: all of them."""
     cursor_stamp: int = 0
@@ -99,7 +102,17 @@ class Stream:
     @property
     def must_ask(self) -> bool:
         """What was sent last shall ask for an acknowledgement."""
-        return self._unasked_steps >= WINDOW_STEPS * self.ask_at or self._unasked_size >= WINDOW_BYTES * self.ask_at
+        return not self.is_one_way and self._is_ample
+
+    @property
+    def must_end(self) -> bool:
+        """A one-way stream has carried enough. Not amid a catch-up, which would begin anew."""
+        return self.is_one_way and self._is_ample and not self._is_amid
+
+    @property
+    def must_start_over(self) -> bool:
+        """A one-way stream's catch-up has become longer than a fresh page is."""
+        return self.is_one_way and self._size > CATCH_UP_BYTES and self._is_amid
 
     def asked(self, ack: str, *, now: float) -> None:
         """What was sent last carries this `ack`, unlike any other. The clock is monotonic, in seconds."""
@@ -125,12 +138,21 @@ class Stream:
 
     @property
     def is_open(self) -> bool:
-        return not self.is_sending and self._steps < WINDOW_STEPS and self._size < WINDOW_BYTES
+        return not self.is_sending and (self.is_one_way or (self._steps < WINDOW_STEPS and self._size < WINDOW_BYTES))
 
     def is_overdue(self, now: float) -> bool:
         """An acknowledgement has been owed for more than `WINDOW_SECONDS`."""
         oldest = next(iter(self._asked.values()), None)
         return oldest is not None and now - oldest.since > WINDOW_SECONDS
+
+    @property
+    def _is_ample(self) -> bool:
+        return self._unasked_steps >= WINDOW_STEPS * self.ask_at or self._unasked_size >= WINDOW_BYTES * self.ask_at
+
+    @property
+    def _is_amid(self) -> bool:
+        """Of a catch-up: the page's position has yet to move."""
+        return (self.cursor_stamp, self.cursor_event) != (self.top, None)
 
     def _count(self, steps: int, size: int) -> None:
         self._steps += steps

@@ -1,8 +1,8 @@
-"""`path("notifications/", include("notifications.urls"))`: the inbox page, its buttons, its rows, the socket's address."""
+"""`path("notifications/", include("notifications.urls"))`: the inbox page, its buttons, its rows, how news come to a page."""
 
 from django.urls import path
 
-from notifications import views
+from notifications import feeds, views
 
 __all__ = ["app_name", "urlpatterns"]
 
@@ -13,4 +13,6 @@ urlpatterns = [
     path("items/", views.items, name="items"),
     path("mark/", views.mark, name="mark"),
     path("socket/", views.socket, name="socket"),
+    path("events/", feeds.events, name="events"),
+    path("changes/", feeds.changes, name="changes"),
 ]

@@ -6,7 +6,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 from django.conf import settings
@@ -24,7 +24,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from notifications.conf import app_settings
-from notifications.inbox import ACTIONS, Action, Page, Show, mark_seen, read_page
+from notifications.inbox import ACTIONS, MarkAction, Page, Show, mark_seen, read_page
 from notifications.inbox import mark as mark_rows
 from notifications.protocol import IDS_PER_COMMAND, LARGEST_NUMBER
 
@@ -32,6 +32,8 @@ __all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "ma
 
 KEPT_AS: Final = "_live_notifications"
 SHOWS: Final = ("active", "unread", "archived")
+STEPS: Final = {*ACTIONS, *(f"{action}_{by}" for action in ACTIONS for by in ("upto", "stamp")), "seen_upto"} - {"undelete_upto"}
+"""The fields that a form of ours may have, each a step."""
 View: TypeAlias = Callable[[HttpRequest], HttpResponse]
 
 
@@ -123,21 +125,20 @@ def items(request: HttpRequest) -> HttpResponse:
 @page_view
 @require_POST
 def mark(request: HttpRequest) -> HttpResponse:
-    """A button: `read=ID` (repeatable) or `read_upto=NUMBER`, for each action; `seen_upto=NUMBER`.
+    """A button: `read=ID` (repeatable), `read_upto=NUMBER` or `read_stamp=STAMP`, for each action; `seen_upto=NUMBER`.
 
     Ids of others and missing ids answer as one's own do. Back to `next`, if that is a page of this host; with
-    `Accept: application/json` the newest page instead.
+    `Accept: application/json` the newest page instead, and the `stamp` of the step that was taken (0: nothing changed).
     """
-    name, number = _step(request.POST)
-    action, _sep, upto = name.partition("_")
+    name, numbers = _step(request.POST)
+    action, _sep, by = name.partition("_")
     if action == "seen":
-        mark_seen(request.user.pk, number[0])
-    elif upto:
-        mark_rows(request.user.pk, cast(Action, action), upto=number[0])
+        stamp = mark_seen(request.user.pk, numbers[0])
     else:
-        mark_rows(request.user.pk, cast(Action, action), ids=number)
+        chosen: dict[str, Any] = {by: numbers[0]} if by else {"ids": numbers}
+        stamp = mark_rows(request.user.pk, cast(MarkAction, action), **chosen)
     if _wants_json(request):
-        return _json(read_page(request.user.pk))
+        return _json(read_page(request.user.pk), stamp=stamp)
     target = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
     return HttpResponseRedirect(target if is_ours else inbox_url())
@@ -195,12 +196,12 @@ def _listing(request: HttpRequest) -> Listing:
 
 def _step(form: QueryDict) -> tuple[str, list[int]]:
     """The one step that a form asks for: its name and its ids, or its one number."""
-    names = {*ACTIONS, *(f"{action}_upto" for action in ACTIONS), "seen_upto"} & set(form)
+    names = STEPS & set(form)
     if len(names) != 1:
-        raise BadRequest("one of " + ", ".join(ACTIONS) + " with ids, or the same with _upto and a number")
+        raise BadRequest("one of " + ", ".join(ACTIONS) + " with ids, or the same with _upto or _stamp and a number")
     name = names.pop()
     numbers = [_number(name, text) for text in form.getlist(name)]
-    if len(numbers) > (1 if name.endswith("_upto") else IDS_PER_COMMAND):
+    if len(numbers) > (1 if "_" in name else IDS_PER_COMMAND):
         raise BadRequest(f"too many values of {name}")
     return name, numbers
 
@@ -215,5 +216,5 @@ def _wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _json(page: Page) -> HttpResponse:
-    return HttpResponse(msgspec.json.encode(page), content_type="application/json")
+def _json(page: Page, **more: int) -> HttpResponse:
+    return HttpResponse(msgspec.json.encode(vars(page) | more), content_type="application/json")

@@ -21,6 +21,7 @@ from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.template.context import Context
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -33,7 +34,7 @@ from notifications.inbox import Page, read_page
 from notifications.items import safe_url
 from notifications.logs import is_due
 from notifications.models import Inbox
-from notifications.protocol import Item
+from notifications.protocol import Button, Item
 from notifications.views import Listing, Reading, inbox_url, login_url, url_of
 
 __all__ = [
@@ -70,6 +71,8 @@ BLANK: Final = Item(  # what the `<template>` of a list is made of: every part t
     actor="",
     target="",
     data={},
+    actions=[Button(label="", url="", primary=False)],
+    answer="",
     created_at=datetime(2000, 1, 1, tzinfo=UTC),
     read=False,
     archived=False,
@@ -78,15 +81,21 @@ BLANK: Final = Item(  # what the `<template>` of a list is made of: every part t
 
 @register.simple_tag(takes_context=True)
 def notification_bell(
-    context: Context, *, title: bool = True, favicon: bool | str = True, app_badge: bool = True, theme: str = ""
+    context: Context,
+    *,
+    title: bool = True,
+    favicon: bool | str = True,
+    app_badge: bool = True,
+    shortcuts: bool = True,
+    theme: str = "",
 ) -> SafeString:
-    """A button with the count of unseen notifications; it opens a panel with the list.
+    """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys.
 
     While something is unseen, the count stands before the page's title and on the badge of an installed app, and our icon, or
     the one at the URL `favicon`, in place of the site's. `theme` is for a page that looks unlike the rest of the site.
     """
     signs = {"counts_in_title": title, "favicon": favicon, "counts_on_app": app_badge}
-    return _print(context, "bell.html", heading=True, theme=theme, more=signs)
+    return _print(context, "bell.html", heading=True, shortcuts=shortcuts, theme=theme, more=signs)
 
 
 @register.simple_tag(takes_context=True)
@@ -106,9 +115,9 @@ def notification_styles(context: Context, *, theme: str = "") -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def notification_list(context: Context, listing: Listing | None = None) -> SafeString:
-    """The newest notifications with their buttons, or the `listing` that the inbox page has read."""
-    return _print(context, "list.html", listing=listing, heading=listing is None)
+def notification_list(context: Context, listing: Listing | None = None, *, shortcuts: bool = True) -> SafeString:
+    """The newest notifications with their buttons, or the `listing` that the inbox page has read. `shortcuts` as for the bell."""
+    return _print(context, "list.html", listing=listing, heading=listing is None, shortcuts=shortcuts)
 
 
 @register.simple_tag(takes_context=True)
@@ -143,11 +152,13 @@ def _print(
     *,
     listing: Listing | None = None,
     heading: bool = False,
+    shortcuts: bool = True,
     theme: str = "",
     more: Mapping[str, object] = MappingProxyType({}),
 ) -> SafeString:
     request = context.get("request")
-    if not isinstance(request, HttpRequest) or context.template is None or not _is_signed_in(request):
+    user = _signed_in(request) if isinstance(request, HttpRequest) else None
+    if not isinstance(request, HttpRequest) or context.template is None or user is None:
         return SafeString()  # also where an error page is rendered without a request: the bell must not break it
     reading = Reading.of(request)
     first = reading.first or reading.take(_read(request))
@@ -162,6 +173,7 @@ def _print(
         "first": first,
         "blank": BLANK,
         "heading": heading,
+        "shortcuts": shortcuts,
         "serial": reading.serial,
         "prints_assets": reading.serial == 1,
         "prints_styles": prints_styles,
@@ -170,8 +182,9 @@ def _print(
         "position": reading.position,
         "language": get_language() or "",
         "here": request.get_full_path() if is_page else inbox_url(),
+        "tabs": _tabs(request, user.pk),
         "login_url": safe_url(login_url(request)),
-        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket")},
+        **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket", "events", "changes")},
         **more,
     }
     ours = context.new(values)
@@ -199,14 +212,20 @@ def _wants_nonces() -> bool:
     return any("nonce" in repr(policy).lower() for policy in policies) or bool(getattr(settings, "CSP_INCLUDE_NONCE_IN", None))
 
 
-def _is_signed_in(request: HttpRequest) -> bool:
+def _signed_in(request: HttpRequest) -> Any:
+    """The user, or None."""
+    user: Any = getattr(request, "user", None)  # without AuthenticationMiddleware there is none
     try:
-        return bool(request.user.is_authenticated)
-    except AttributeError:  # no AuthenticationMiddleware
-        return False
+        return user if user is not None and user.is_authenticated else None
     except SynchronousOnlyOperation:
         user = getattr(request, "_acached_user", None)  # what an async view gets by `await request.auser()`, and only by that
-        return user is not None and bool(user.is_authenticated)
+        return user if user is not None and user.is_authenticated else None
+
+
+def _tabs(request: HttpRequest, user_id: Any) -> str:
+    """What pages of one session have in common, so that they can share a connection; nothing without a session."""
+    key = getattr(getattr(request, "session", None), "session_key", None)
+    return salted_hmac("notifications.tabs", f"{user_id}:{key}", algorithm="sha256").hexdigest()[:32] if key else ""
 
 
 def _read(request: HttpRequest) -> Listing:

@@ -1,9 +1,10 @@
 """Which changes of the shop people hear about. Found by itself in every installed app, as `admin.py` is."""
 
 from django.contrib.auth.models import Group
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from notifications import Draft, Kind, Text, rule, signal_rule
+from notifications import Action, Draft, Kind, Text, rule, signal_rule
 from project.shop.models import Comment, Order
 from project.shop.signals import order_paid
 
@@ -29,7 +30,15 @@ def order_status_changed(change):
         actor=order.handled_by,
         title=Text(TITLES[change.new["status"]], number=order.number),
         url=order.get_absolute_url(),
+        actions=is_it_here(order),
     )
+
+
+def is_it_here(order: Order) -> list[Action]:
+    if order.status != Order.Status.DELIVERED:
+        return []
+    yes, no = (reverse("order-arrived", args=[order.number, word]) for word in ("yes", "no"))
+    return [Action(_("It is here"), yes, primary=True), Action(_("It is not here"), no)]
 
 
 @rule(Comment, created=True)

@@ -12,4 +12,5 @@ urlpatterns = [
     path("orders/<int:number>/pay/", views.pay, name="order-pay"),
     path("orders/<int:number>/status/", views.move, name="order-status"),
     path("orders/<int:number>/comment/", views.comment, name="order-comment"),
+    path("orders/<int:number>/arrived/<slug:word>/", views.arrived, name="order-arrived"),
 ]

@@ -16,10 +16,13 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from notifications import answer
 from project.shop import notification_rules
 from project.shop.forms import CommentForm, StatusForm
 from project.shop.models import Bell, Comment, Order
@@ -33,6 +36,11 @@ if TYPE_CHECKING:
 else:
     SignedInRequest = HttpRequest
 
+ARRIVED = {
+    "yes": (gettext_lazy("It is here. Thank you."), gettext_lazy("You said that it is here")),
+    "no": (gettext_lazy("It is not here yet."), gettext_lazy("You said that it is not here")),
+}
+"""What a customer says to everybody in the order, and what they are shown instead of the buttons that asked."""
 OTHER_LOOPBACK = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}
 
 
@@ -156,3 +164,20 @@ def comment(request: SignedInRequest, number: int) -> HttpResponse:
     with transaction.atomic():
         written = form.save()
     return redirect(f"{reverse('order', args=[one.number])}#comment-{written.pk}")
+
+
+@require_POST
+@login_required
+def arrived(request: SignedInRequest, number: int, word: str) -> HttpResponse:
+    """The buttons on the notification of a delivered order lead here; a second click says nothing twice."""
+    one = visible_order(request, number)
+    if one.customer != request.user or one.status != Order.Status.DELIVERED or word not in ARRIVED:
+        raise Http404
+    said, shown = ARRIVED[word]
+    with transaction.atomic():
+        if not one.comments.filter(author=request.user, body=str(said)).exists():
+            Comment.objects.create(order=one, author=request.user, body=str(said))
+        answer(request.POST.get("notification", ""), shown, to=request.user)
+    target = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return redirect(target if is_ours else one)

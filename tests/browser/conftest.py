@@ -151,7 +151,7 @@ class Window:
     @property
     def rows(self) -> Locator:
         """The rows of the inbox page, or of the bell's panel where there is no other list."""
-        return self.page.locator("notification-list").last.locator("li[data-id]")
+        return self.page.locator("notification-list").last.locator("[data-part=items] > [data-id]")
 
     def expect_unseen(self, count: int) -> None:
         """The bell shows this number and says it to those who do not see it."""

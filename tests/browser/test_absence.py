@@ -44,7 +44,7 @@ def test_two_tabs_agree(person, demo):
     demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.move_to('delivered', by=noor)")
     for tab in (one, two):
         expect(tab.rows).to_have_count(2)
-        expect(tab.page.locator("notification-list").last.locator("li[data-unread]")).to_have_count(2)
+        expect(tab.page.locator("notification-list").last.locator("[data-id][data-unread]")).to_have_count(2)
 
     one.rows.first.hover()
     one.rows.first.get_by_role("button", name="Mark as read").first.click()
@@ -53,7 +53,7 @@ def test_two_tabs_agree(person, demo):
         expect(tab.rows.last).to_have_attribute("data-unread", "")
 
     one.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
-    expect(two.page.locator("notification-list").last.locator("li[data-unread]")).to_have_count(0)
+    expect(two.page.locator("notification-list").last.locator("[data-id][data-unread]")).to_have_count(0)
     assert two.has_stayed
 
 

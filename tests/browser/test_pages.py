@@ -148,7 +148,7 @@ def test_the_inbox_page_lists_and_its_buttons_work_without_javascript(plain, dem
     demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.move_to('delivered', by=noor)")
     plain.open("/notifications/")
     expect(plain.rows).to_have_count(2)
-    unread = plain.page.locator("main li[data-unread]")
+    unread = plain.page.locator("main [data-id][data-unread]")
     expect(unread).to_have_count(2)
 
     plain.rows.last.hover()

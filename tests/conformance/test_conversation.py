@@ -213,6 +213,61 @@ async def test_a_step_on_all_up_to_a_number_travels_as_an_operation(target: Targ
         assert there.unread == here.unread == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "opposite"), [("read", "unread"), ("archive", "unarchive"), ("delete", "undelete"), ("unread", "read")]
+)
+@pytest.mark.parametrize("by", ["ids", "upto"])
+async def test_a_step_is_undone_by_its_stamp(target: Target, command: str, opposite: str, by: str):
+    async with Peer(target) as here, Peer(target) as there:
+        ids = [await told(target, here, there) for _ in range(2)]
+        upto = max(here.items[id]["number"] for id in ids)
+        if command == "unread":
+            await here.send(type="read", upto=upto, ref="before")
+            await there.until(lambda page: all(page.items[id]["read"] for id in ids))
+
+        def shown(page: Peer) -> dict[int, Any]:
+            return {id: {**page.items[id], "stamp": None} for id in ids if id in page.items}
+
+        before, unread = shown(there), there.unread
+        chosen = {"ids": ids} if by == "ids" else {"upto": upto}
+        await here.send(type=command, **chosen, ref="step")
+        stamp = (await here.answer("step"))["stamp"]
+        assert stamp > 0
+        await there.until(lambda page: shown(page) != before)
+        await here.send(type=opposite, stamp=stamp, ref="undo")
+        assert (await here.answer("undo"))["stamp"] > stamp
+        await there.until(lambda page: shown(page) == before)
+        assert there.unread == unread
+        assert there.gaps == 0
+
+
+async def test_an_undo_passes_over_what_a_later_step_has_touched(target: Target):
+    async with Peer(target) as peer:
+        ids = [await told(target, peer) for _ in range(2)]
+        for ref, command in {"read": {"ids": ids}, "unread": {"ids": ids[:1]}, "archive": {"ids": ids[:1]}}.items():
+            await peer.send(type=ref, **command, ref=ref)
+            await peer.answer(ref)
+        stamp = (await peer.answer("read"))["stamp"]
+        await peer.send(type="read", ids=ids[:1], ref="by a step of its own")
+        await peer.answer("by a step of its own")
+        await peer.send(type="unread", stamp=stamp, ref="undo")
+        await peer.until(lambda page: [page.items.get(id, {}).get("read") for id in ids] == [True, False])
+
+
+async def test_a_command_that_changes_nothing_says_so(target: Target):
+    async with Peer(target) as peer:
+        id = await told(target, peer)
+        commands: dict[str, dict[str, Any]] = {
+            "unread": {"type": "unread", "ids": [id]},
+            "undeleted": {"type": "undelete", "ids": [id, MISSING]},
+            "unknown step": {"type": "archive", "stamp": MISSING},
+            "seen": {"type": "seen", "upto": 0},
+        }
+        for ref, command in commands.items():
+            await peer.send(**command, ref=ref)
+            assert await peer.answer(ref) == {"type": "done", "ref": ref, "stamp": 0}
+
+
 async def test_seen_moves_the_mark_for_every_tab(target: Target):
     async with Peer(target) as here, Peer(target) as there:
         id = await told(target, here, there)
@@ -228,7 +283,7 @@ async def test_ids_that_are_missing_are_passed_over(target: Target):
     async with Peer(target) as peer:
         await told(target, peer)
         position = peer.position
-        for command in ("read", "unread", "archive", "unarchive", "delete"):
+        for command in ("read", "unread", "archive", "unarchive", "delete", "undelete"):
             await peer.send(type=command, ids=[MISSING], ref=command)
             assert (await peer.answer(command))["type"] == "done"
         await peer.settle()
@@ -283,6 +338,8 @@ async def test_some_frames_want_no_answer(target: Target, silent: str):
         ('{"type": "read"}', "bad_command"),
         ('{"type": "read", "ids": [1], "upto": 1}', "bad_command"),
         ('{"type": "read", "upto": -1}', "bad_command"),
+        ('{"type": "read", "ids": [1], "stamp": 1}', "bad_command"),
+        ('{"type": "undelete", "upto": 1}', "bad_command"),
         (b'{"type": "heartbeat"}', "binary"),
         (json.dumps({"type": "hello", "pad": "x" * 4096}), "too_large"),
     ],

@@ -150,13 +150,14 @@ def tens(names: list[str]) -> list[list[str]]:
 
 # generated
 
-WORDS = st.sampled_from(["hello", "ack", "read", "unread", "archive", "unarchive", "delete", "seen", "heartbeat", "bye", ""])
+STEPS = ["read", "unread", "archive", "unarchive", "delete", "undelete", "seen"]
+WORDS = st.sampled_from(["hello", "ack", *STEPS, "heartbeat", "bye", ""])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )
-FIELDS = st.sampled_from(["ids", "upto", "ref", "position", "language", "ack", "type", "extra"])
+FIELDS = st.sampled_from(["ids", "upto", "stamp", "ref", "position", "language", "ack", "type", "extra"])
 COMMANDS = st.builds(lambda word, fields: {**fields, "type": word}, WORDS | JSON, st.dictionaries(FIELDS, JSON, max_size=4))
 TEXTS = (
     st.text()

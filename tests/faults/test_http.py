@@ -26,11 +26,20 @@ from tests.site.people import CSRF, tell_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ADDRESSES = {"inbox": {"GET", "HEAD"}, "items": {"GET"}, "mark": {"POST"}, "socket": set[str]()}
+ADDRESSES = {
+    "inbox": {"GET", "HEAD"},
+    "items": {"GET"},
+    "mark": {"POST"},
+    "changes": {"GET", "HEAD"},
+    "socket": set[str](),
+    "events": set[str](),
+}
+ELSEWHERE = {"socket": 426, "events": 501}  # what they say that are not for plain HTTP
 METHODS = ("GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE")
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 ACTIONS = ("read", "unread", "archive", "unarchive", "delete")
-STEPS = [*ACTIONS, *(f"{action}_upto" for action in ACTIONS), "seen_upto"]
+UNDOING = ("undelete", "undelete_stamp", *(f"{action}_stamp" for action in ACTIONS))
+STEPS = [*ACTIONS, *(f"{action}_upto" for action in ACTIONS), *UNDOING, "seen_upto"]
 JSON = {"accept": "application/json"}
 EVERY = [(name, method) for name in ADDRESSES for method in METHODS]
 KEPT_BY_NOBODY = "private, no-store"
@@ -106,9 +115,10 @@ def test_a_stranger_gets_nothing(secrets, mina, stranger, figures):
         for headers in ({}, JSON):
             answer = client.generic(method, address(name), headers=headers)
             told = answer.content.decode() + str(answer.headers)
-            if answer.status_code not in (302, 401, 405, 426) or any(secret in told for secret in secrets):
+            if answer.status_code not in (302, 401, 405, 426, 501) or any(secret in told for secret in secrets):
                 leaked.append((name, method, answer.status_code))
-            assert name == "socket" or answer.status_code == (401 if headers else 302), (name, method)
+            expected = (401, 405) if name == "changes" else (ELSEWHERE.get(name, 401 if headers else 302),)
+            assert answer.status_code in expected, (name, method)
     figures.none("answers that told a stranger something", leaked)
     assert everything() == before
 
@@ -151,7 +161,7 @@ def test_a_forged_request_changes_nothing(secrets, reader, mina, forgery):
     body = f"read={event}&csrfmiddlewaretoken={own if given == 'own' else given}"
     for name, method in [(name, method) for name, method in EVERY if method not in SAFE]:
         answer = reader.generic(method, address(name), body, FORM, headers=headers)
-        assert answer.status_code in ((426,) if name == "socket" else (403, 405)), (name, method)
+        assert answer.status_code in ((ELSEWHERE[name],) if name in ELSEWHERE else (403, 405)), (name, method)
         assert answer["Cache-Control"] == KEPT_BY_NOBODY, (name, method)
     assert everything() == before
     assert reader.post(MARK, {"read": event, "csrfmiddlewaretoken": own}).status_code == 302  # the premise
@@ -186,6 +196,17 @@ def test_anothers_id_and_a_missing_one_answer_alike(secrets, client, mina, teo, 
             asked = [re.sub(r"\d+|'[^']*'", "?", query["sql"]) for query in queries if "SAVEPOINT" not in query["sql"]]
             answers[whose] = (answer.status_code, dict(answer.headers), answer.content, asked)
         assert answers["another's"] == answers["missing"] == answers["deleted"], step
+    assert everything() == before
+
+
+def test_what_another_has_deleted_and_a_missing_id_answer_alike(secrets, client, mina, teo):
+    his = row_of(teo, "a secret of Teo").event_id
+    stamp = mark(teo.pk, "delete", ids=[his])
+    client.force_login(mina)
+    before = everything()
+    for step, whose in (("undelete", (his, 987_654_321)), ("undelete_stamp", (stamp, 987_654_321))):
+        answers = [client.post(MARK, {step: event}, headers=JSON) for event in whose]
+        assert len({(answer.status_code, answer.content) for answer in answers}) == 1
     assert everything() == before
 
 
@@ -270,7 +291,7 @@ def test_no_answer_is_kept_by_a_cache(secrets, mina, reader, figures):
                     answer = client.generic(method, address(name) + query, headers=headers)
                     if answer.headers.get("Cache-Control") != KEPT_BY_NOBODY:
                         kept.append((name, method, query, answer.status_code))
-                    if client is reader and not query and name != "socket":
+                    if client is reader and not query and name not in ELSEWHERE:
                         allowed = method in ADDRESSES[name] or (method not in SAFE and answer.status_code == 403)
                         assert allowed or answer.status_code == 405, (name, method, answer.status_code)
     figures.none("answers that a cache may keep", kept)

@@ -38,7 +38,8 @@ class Element:
     @property
     def shape(self) -> tuple[Any, ...]:
         """Names and parts without what differs from row to row."""
-        return (self.name, self.attributes.get("data-part"), [child.shape for child in self.children if child.name != "b"])
+        alike = [child for child in self.children if child.name != "b" and child.attributes.get("data-part") != "action"]
+        return (self.name, self.attributes.get("data-part"), [child.shape for child in alike])
 
     def up(self, name: str) -> "Element":
         above = self.parent
@@ -77,7 +78,7 @@ def read(response: Any) -> Element:
 
 def rows(page: Element) -> list[Element]:
     """The rows on the page; those inside `<template>` are none."""
-    return [row for row in page.all("li", class_="notifications-item") if row.attributes["data-id"] != "0"]
+    return [row for row in page.all("article", class_="notifications-item") if row.attributes["data-id"] != "0"]
 
 
 def titles(page: Element) -> list[str]:
@@ -88,6 +89,6 @@ def press(client: Client, button: Element) -> Any:
     """Submit the button's form with what a browser would send, and follow the redirect."""
     assert "hidden" not in button.attributes
     form = button.up("form")
-    data = {each.attributes["name"]: each.attributes["value"] for each in form.all("input")}
+    data = {each.attributes["name"]: each.attributes["value"] for each in form.all("input") if "name" in each.attributes}
     data[button.attributes["name"]] = button.attributes["value"]
-    return client.post(str(form.attributes["action"]), data, follow=True)
+    return client.post(str(button.attributes.get("formaction") or form.attributes["action"]), data, follow=True)

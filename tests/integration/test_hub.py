@@ -113,7 +113,7 @@ async def opened(page: LocalPage) -> None:
 
 
 async def test_beyond_what_a_process_takes_a_handshake_is_told_to_come_again(hub, mina, mina_session, monkeypatch):
-    monkeypatch.setattr("notifications.consumers.HANDSHAKES_AT_ONCE", 0)
+    monkeypatch.setattr("notifications.authority.HANDSHAKES_AT_ONCE", 0)
     page = LocalPage(mina_session)
     await page.connect()
     assert await page.until_closed() == 4013

@@ -154,7 +154,7 @@ def test_live_regions_stand_in_the_page_from_the_start(mina):
 def test_later_rows_are_made_of_the_same_parts_as_printed_ones(mina):
     tell(mina, "a", body="b", url="/x/")
     page = read(render("{% notification_list %}", mina))
-    assert page.one("template").one("li").shape == rows(page)[0].shape
+    assert page.one("template").one("article").shape == rows(page)[0].shape
 
 
 def test_a_row_tells_its_age_state_and_severity_in_words(mina):

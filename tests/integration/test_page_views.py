@@ -167,6 +167,11 @@ NONSENSE = [
     {"read": "1", "archive": "1"},
     {"read": "1", "read_upto": "1"},
     {"read_upto": ["1", "2"]},
+    {"read_stamp": ["1", "2"]},
+    {"read_stamp": "x"},
+    {"read_stamp": "1", "read_upto": "1"},
+    {"undelete_upto": "1"},
+    {"seen_stamp": "1"},
     {"seen": "1"},
     {"fly": "1"},
     {"read": [str(number) for number in range(201)]},
@@ -236,6 +241,27 @@ def test_the_json_is_the_page_and_a_button_answers_with_it(client, mina):
     after = json.loads(client.post(MARK, form, headers={"accept": "application/json"}).content)
     assert [item["title"] for item in after["items"]] == ["b"]
     assert after["position"] == str(Inbox.objects.get().position) != page["position"]
+
+
+@pytest.mark.parametrize(
+    ("did", "undoes"), [("read_upto", "unread_stamp"), ("archive_upto", "unarchive_stamp"), ("delete_upto", "undelete_stamp")]
+)
+def test_the_answer_names_the_step_by_which_a_form_undoes_it(client, mina, did, undoes):
+    tell(mina, "a", "b")
+    client.force_login(mina)
+    before = state_of(mina)
+
+    def post(form: dict[str, int]) -> int:
+        return int(json.loads(client.post(MARK, form, headers={"accept": "application/json"}).content)["stamp"])
+
+    stamp = post({did: 2})
+    assert stamp == Inbox.objects.get().top == 3
+    assert state_of(mina) != before
+    assert post({undoes: stamp}) == 4
+    assert state_of(mina) == before
+    assert post({undoes: stamp}) == 0
+    assert post({"undelete": row_of(mina, "a").event_id}) == 0
+    assert [post({"seen_upto": 2}), post({"seen_upto": 2})] == [5, 0]
 
 
 def test_a_requests_transaction_never_holds_the_inbox(client, mina, monkeypatch):

@@ -36,7 +36,9 @@ BROKEN = {
     "a number beyond any": json.dumps({"type": "read", "upto": 10**300}),
     "an infinite number": '{"type": "read", "upto": 1e999}',
     "no number": '{"type": "read", "upto": NaN}',
-    "neither ids nor upto": '{"type": "read"}',
+    "neither ids nor upto nor stamp": '{"type": "read"}',
+    "both upto and stamp": '{"type": "read", "upto": 1, "stamp": 1}',
+    "what was deleted, by number": '{"type": "undelete", "upto": 1}',
     "both ids and upto": '{"type": "read", "ids": [1], "upto": 1}',
     "a true upto": '{"type": "seen", "upto": true}',
     "a ref that is no string": '{"type": "seen", "upto": 1, "ref": {}}',
@@ -228,6 +230,31 @@ async def test_commands_are_answered_in_order_and_each_once(live_site, mina, min
         await page.answer(refs[-1])
         assert [frame["ref"] for frame in page.kinds("done")] == refs
         await page.until(lambda page: page.unread == 10 and len(page.titles) == 10)
+
+
+async def test_each_answer_names_the_step_by_which_it_is_undone_in_every_tab(live_site, mina, mina_session):
+    async with Page(live_site, mina_session) as page, Page(live_site, mina_session) as other:
+        await tell(mina, *(f"n{number}" for number in range(3)))
+        for each in (page, other):
+            await each.until(lambda page: len(page.items) == 3)
+        before = {id: {**item, "stamp": 0} for id, item in other.items.items()}
+        upto = max(item["number"] for item in page.items.values())
+        for action, opposite in (("read", "unread"), ("archive", "unarchive"), ("delete", "undelete")):
+            await page.send(type=action, upto=upto, ref=action)
+            stamp = (await page.answer(action))["stamp"]
+            assert stamp > upto
+            await other.until(lambda page, stamp=stamp: page.position.endswith(f".{stamp}"))
+            assert {id: {**item, "stamp": 0} for id, item in other.items.items()} != before
+            await page.send(type=opposite, stamp=stamp, ref=opposite)
+            assert (await page.answer(opposite))["stamp"] == stamp + 1
+            for each in (page, other):
+                await each.until(lambda page, stamp=stamp: page.position.endswith(f".{stamp + 1}"))
+            assert {id: {**item, "stamp": 0} for id, item in other.items.items()} == before
+            assert (other.unread, other.unseen) == (3, 3)
+            await page.send(type=opposite, stamp=stamp, ref="again")  # as after a reconnect
+            assert (await page.answer("again"))["stamp"] == 0
+            page.frames.clear()
+        assert other.gaps == 0
 
 
 async def test_ids_of_others_change_nothing_and_tell_nothing(live_site, mina, teo, mina_session, teo_session):

@@ -1,16 +1,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enter, load } from "./client.js";
+import { enter, load, welcome } from "./client.js";
 
 const { Line, backOff, judge, verdict, world } = await load("notification-stream");
 
 function connect() {
   const scene = enter(world);
-  const line = new Line("wss://site.example/notifications/socket/", (message) => heard.push(message), (state) => states.push(state));
   const heard = [];
   const states = [];
+  const page = {
+    stands: () => ({ position: "a.1", state: states.at(-1), isCatching: false }),
+    hello: () => ({ type: "hello", position: "a.1", language: "en" }),
+    receive: (message) => heard.push(message),
+    tell: (state) => {
+      states.push(state);
+      if (["signed-out", "closed"].includes(state)) line.close();
+    },
+    settle: () => {},
+  };
+  const line = new Line([["websocket", "/notifications/socket/"]], page);
   line.start();
   return { scene, line, heard, states };
+}
+
+function greet(scene, spread_seconds = 1) {
+  scene.socket.open();
+  scene.socket.say(welcome({ spread_seconds }));
 }
 
 test("waits are jittered over the whole of a span that doubles up to a minute", () => {
@@ -29,9 +44,8 @@ test("a wait is spread over as long as a crowd needs, and longer after several f
 });
 
 test("a cut without a goodbye is followed by a wait that the server's welcome has spread", () => {
-  const { scene, line } = connect();
-  scene.socket.open();
-  line.welcome(11);
+  const { scene } = connect();
+  greet(scene, 11);
   scene.socket.end(1006);
   scene.clock.pass(5_499);
   assert.equal(scene.sockets.length, 1);
@@ -40,9 +54,8 @@ test("a cut without a goodbye is followed by a wait that the server's welcome ha
 });
 
 test("a goodbye has spread its pages itself", () => {
-  const { scene, line } = connect();
-  scene.socket.open();
-  line.welcome(11);
+  const { scene } = connect();
+  greet(scene, 11);
   scene.socket.say({ type: "bye", code: 4012, reason: "restart", retry_after: 2 });
   scene.socket.end(4012);
   scene.clock.pass(2_000);
@@ -77,21 +90,19 @@ test("a lost socket is opened again, later each time", () => {
 
 test("after half a minute of calm the waits start small again", () => {
   const { scene } = connect();
-  for (let tries = 0; tries < 5; tries++) {
+  const wait = () => {
+    const [count, from] = [scene.sockets.length, scene.clock.now];
     scene.socket.end(1006);
-    scene.clock.pass(60_000);
-  }
-  scene.socket.open();
+    while (scene.sockets.length === count) scene.clock.pass(100);
+    return scene.clock.now - from;
+  };
+  assert.deepEqual([wait(), wait(), wait()], [500, 1000, 2000]);
+  greet(scene);
   scene.clock.pass(29_000);
-  scene.socket.end(1006);
-  scene.clock.pass(5_000);
-  assert.equal(scene.sockets.length, 6, "a short life is no success");
-  scene.clock.pass(60_000);
-  scene.socket.open();
+  assert.equal(wait(), 4000, "a short life is no success");
+  greet(scene);
   scene.clock.pass(30_000);
-  scene.socket.end(1006);
-  scene.clock.pass(500);
-  assert.equal(scene.sockets.length, 8);
+  assert.equal(wait(), 500);
 });
 
 test("a goodbye's delay is kept, even when the page is looked at meanwhile", () => {
@@ -121,7 +132,7 @@ test("a page that is looked at again does not sit out its wait", () => {
 test("silence for a minute means that the socket is dead, whatever it believes", () => {
   const { scene } = connect();
   const first = scene.socket;
-  first.open();
+  greet(scene);
   scene.clock.pass(59_000);
   first.say({ type: "heartbeat", position: "a.1" });
   scene.clock.pass(59_000);
@@ -131,12 +142,13 @@ test("silence for a minute means that the socket is dead, whatever it believes",
   assert.ok(first.isClosed);
 });
 
-test("a page that slept through its timers finds out when it wakes", () => {
-  const { scene, line } = connect();
-  scene.socket.open();
+test("a page that slept finds its socket dead when its clock goes on", () => {
+  const { scene } = connect();
+  greet(scene);
   scene.clock.now += 3_600_000;
-  line.wake();
+  scene.clock.pass(0);
   assert.ok(scene.sockets[0].isClosed);
+  scene.clock.pass(500);
   assert.equal(scene.sockets.length, 2);
 });
 
@@ -155,11 +167,10 @@ test("without a session it asks once more and then stays signed out", () => {
 });
 
 test("a session that worked in between earns its silent try anew", () => {
-  const { scene, line } = connect();
+  const { scene } = connect();
   scene.socket.end(4401);
   scene.clock.pass(1000);
-  scene.socket.open();
-  line.welcome();
+  greet(scene);
   scene.socket.end(4401);
   scene.clock.pass(1000);
   assert.equal(scene.sockets.length, 3);
@@ -190,14 +201,14 @@ test("what is not of this protocol is passed over", () => {
   assert.deepEqual(heard.filter((message) => message.type), [{ type: "news" }]);
 });
 
-test("a stopped line leaves no timer and no socket", () => {
+test("a closed line leaves no timer and no socket", () => {
   const { scene, line } = connect();
-  scene.socket.open();
-  line.stop();
+  greet(scene);
+  line.close();
   assert.ok(scene.socket.isClosed);
   assert.equal(scene.clock.waiting, 0);
   const waiting = connect();
   waiting.scene.socket.end(1006);
-  waiting.line.stop();
+  waiting.line.close();
   assert.equal(waiting.scene.clock.waiting, 0);
 });

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { item, load } from "./client.js";
 
-const { Rows, age, emphasised, safeUrl } = await load("notification-list");
+const { Rows, age, dayName, dayOf, emphasised, keyOf, safeUrl } = await load("notification-list");
 
-function rows(numbers, { show = "active", before = 0, more = false } = {}) {
-  const list = new Rows(show, before, more);
-  for (const number of numbers) list.has(item(number, { archived: show === "archived" }));
+function rows(numbers, { show = "active", floor = 0, before = 0, isFiltered = false } = {}) {
+  const list = new Rows(show, floor, before, isFiltered);
+  for (const number of numbers) list.set(100 + number, item(number, { archived: show === "archived" }));
   return list;
 }
 
@@ -52,7 +52,7 @@ test("archived, hidden and deleted items leave, and come back when unarchived", 
 test("a bulk step touches what had arrived by then and nothing later", () => {
   const list = rows([1, 2, 3]);
   const { changed } = list.apply(change({ ops: [{ read_upto: 2 }] }));
-  assert.deepEqual(changed.map(({ number, read }) => [number, read]), [[1, true], [2, true]]);
+  assert.deepEqual(changed.map(({ number, read }) => [number, read]), [[2, true], [1, true]]);
   assert.deepEqual(list.apply(change({ ops: [{ archived_upto: 1 }] })).removed, [101]);
   assert.deepEqual(list.apply(change({ ops: [{ deleted_upto: 2 }] })).removed, [102]);
   assert.equal(list.size, 1);
@@ -71,19 +71,26 @@ test("a reset keeps nothing that it does not bring", () => {
   const { changed, removed } = list.apply(change({ items: [item(2, { stamp: 5 }), item(3)], reset: true, more: true }));
   assert.deepEqual(removed, [101]);
   assert.deepEqual(changed.map(({ number }) => number), [2, 3]);
-  assert.equal(list.more, true);
+  assert.equal(list.floor, 2, "what is older is on further pages");
 });
 
 test("a reset brings back what a restored database holds, whatever was newer before", () => {
   const list = rows([]);
   list.apply(change({ items: [item(2, { stamp: 9, read: true })] }));
   assert.deepEqual(numbers(list.apply(change({ items: [item(2)], reset: true }))), [2]);
-  const late = { items: [item(2, { stamp: 1, read: true })], reset: true, isLate: true };
-  assert.deepEqual(numbers(list.apply(change(late))), [], "what was read by HTTP may be older than a delta since");
+});
+
+test("the stream's reset is the page of a list of the newest, no further down than it reaches", () => {
+  const newest = change({ items: [item(2), item(3)], reset: true, more: true });
+  assert.ok(rows([]).isMeantBy(newest) && rows([1, 2]).isMeantBy(newest));
+  assert.ok(!rows([1, 2, 3]).isMeantBy(newest), "what its reader has loaded below would be lost");
+  assert.ok(rows([1, 2, 3]).isMeantBy({ ...newest, more: false }), "there is nothing below any more");
+  assert.ok(!rows([]).isMeantBy({ ...newest, items: [] }), "where the next page begins only the server can tell");
+  for (const other of [{ show: "unread" }, { before: 7 }, { isFiltered: true }]) assert.ok(!rows([], other).isMeantBy(newest));
 });
 
 test("a list whose rows have all been put away still shows what arrives, and what comes back to its stretch", () => {
-  const list = rows([5, 6, 7], { more: true });
+  const list = rows([5, 6, 7], { floor: 5 });
   list.apply(change({ ops: [{ archived_upto: 7 }] }));
   assert.equal(list.size, 0);
   assert.deepEqual(numbers(list.apply(change({ items: [item(8)] }))), [8]);
@@ -91,16 +98,104 @@ test("a list whose rows have all been put away still shows what arrives, and wha
 });
 
 test("a page shows its own stretch of numbers only", () => {
-  const older = rows([5, 6], { before: 7, more: true });
+  const older = rows([5, 6], { before: 7, floor: 5 });
   assert.deepEqual(numbers(older.apply(change({ items: [item(8), item(3)] }))), []);
   assert.deepEqual(numbers(rows([5, 6], { before: 7 }).apply(change({ items: [item(3)] }))), [3]);
-  assert.ok(rows([]).isFirstPage && !older.isFirstPage && !rows([], { show: "unread" }).isFirstPage);
 });
 
-test("a page that stays open does not grow for ever", () => {
+test("older rows go on below, and the next ones begin where the server stopped looking", () => {
+  const list = rows([8, 9], { floor: 8 });
+  assert.deepEqual(numbers(list.apply({ items: [item(7), item(5)], more: true, before: 4, older: true })), [7, 5]);
+  assert.equal(list.floor, 4, "below what may not be seen");
+  list.apply({ items: [], more: false, before: null, older: true });
+  assert.deepEqual([list.floor, list.size], [0, 4]);
+});
+
+test("a list that nothing has been read for takes what comes", () => {
+  assert.deepEqual(numbers(rows([], { floor: Infinity }).apply(change({ items: [item(3)] }))), [3]);
+});
+
+test("only the server knows what belongs into a filtered list", () => {
+  const list = rows([1], { isFiltered: true });
+  assert.deepEqual(numbers(list.apply(change({ items: [item(1, { stamp: 4, read: true }), item(5)] }))), [1]);
+  assert.deepEqual(list.apply(change({ items: [item(1, { stamp: 6, archived: true })] })).removed, [101]);
+});
+
+test("a page that stays open does not grow for ever, but keeps what its reader asked for", () => {
+  const many = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => item(from + index));
   const list = rows([]);
-  list.apply(change({ items: Array.from({ length: 250 }, (_, index) => item(index + 1)) }));
-  assert.equal(list.size, 200);
-  assert.equal(list.newest, 250);
-  assert.equal(list.more, true);
+  list.apply(change({ items: many(1000, 1250) }));
+  assert.deepEqual([list.size, list.newest, list.floor], [200, 1250, 1051]);
+  list.apply({ items: many(751, 1050), more: false, older: true });
+  assert.equal(list.size, 500);
+  list.apply(change({ items: many(1251, 1400) }));
+  assert.equal(list.size, 650, "nothing is thrown away below who reads there");
+  list.apply(change({ items: many(1401, 1700) }));
+  assert.equal(list.size, 700);
+});
+
+const STEPS = {
+  read: ["read", true], unread: ["read", false], archive: ["archived", true], unarchive: ["archived", false], delete: ["hidden", true],
+};
+
+test("what a step will do shows before the server has said so", () => {
+  for (const [type, [property, value]] of Object.entries(STEPS)) {
+    const told = rows([1, 2, 3]).foretell({ type, ids: [102] });
+    assert.deepEqual(told.map((row) => [row.number, row[property]]), [[2, value]], type);
+  }
+  assert.deepEqual(rows([1, 2, 3]).foretell({ type: "read", upto: 2 }).map(({ number }) => number), [2, 1]);
+  assert.deepEqual(rows([1]).foretell({ type: "unarchive", stamp: 7 }), [], "what an undo brings back is not here to be told");
+  const list = rows([1, 2]);
+  assert.deepEqual(list.apply({ items: list.foretell({ type: "archive", ids: [101] }) }).removed, [101]);
+});
+
+test("the delta has the last word over what was foretold, and a delta from before the step has none", () => {
+  const list = rows([4]);
+  const tell = (more) => list.apply(change({ items: [item(4, more)] }));
+  list.apply({ items: list.foretell({ type: "read", ids: [104] }) });
+  tell({ stamp: 4, read: false });
+  assert.equal(list.get(104).read, true);
+  tell({ stamp: 5, read: false, title: "unread in another tab since" });
+  assert.equal(list.get(104).read, false);
+});
+
+test("a step that failed is put right by reading again", () => {
+  const list = rows([4]);
+  list.apply({ items: list.foretell({ type: "read", ids: [104] }) });
+  list.apply(change({ items: [item(4)], reset: true }));
+  assert.equal(list.get(104).read, false);
+});
+
+test("days are named in the language's words, by the reader's clock", () => {
+  const name = (day, language = "en") => dayName(day, "2026-03-30", language);
+  assert.deepEqual(["2026-03-30", "2026-03-29", "2026-03-28"].map((day) => name(day)), ["today", "yesterday", "March 28"]);
+  assert.equal(name("2026-03-31"), "today", "a clock that is behind shows no future");
+  assert.equal(name("2025-12-31"), "December 31, 2025");
+  assert.deepEqual([name("2026-03-29", "de"), name("2025-12-31", "de")], ["gestern", "31. Dezember 2025"]);
+  const zone = process.env.TZ;
+  process.env.TZ = "Asia/Seoul";
+  assert.equal(dayOf(new Date("2026-03-29T15:30:00Z")), "2026-03-30");
+  process.env.TZ = "America/Lima";
+  assert.equal(dayOf(new Date("2026-03-30T03:30:00Z")), "2026-03-29");
+  if (zone === undefined) delete process.env.TZ;
+  else process.env.TZ = zone;
+});
+
+const press = (key, more = {}) => keyOf({ key, code: "", ctrlKey: false, shiftKey: false, altKey: false, metaKey: false, ...more });
+
+test("keys go by their letter, with the modifiers that the help names", () => {
+  assert.deepEqual(["j", "Delete", "PageDown", "z"].map((key) => press(key)), ["j", "Delete", "PageDown", "z"]);
+  assert.equal(press("A", { shiftKey: true, code: "KeyA" }), "Shift+a");
+  assert.equal(press("?", { shiftKey: true }), "?", "on some layouts with Shift, on some without");
+  assert.equal(press("End", { ctrlKey: true }), "Ctrl+End");
+  assert.equal(press("J", { code: "KeyJ" }), "j", "Caps Lock");
+  for (const modifier of ["altKey", "metaKey"]) assert.equal(press("e", { [modifier]: true }), "");
+  assert.equal(press("r", { ctrlKey: true }), "Ctrl+r", "which is the browser's");
+});
+
+test("keys of another script count by their place, those of a Latin layout by their letter", () => {
+  assert.equal(press("ت", { code: "KeyJ" }), "j");
+  assert.equal(press("ㅓ", { code: "KeyJ" }), "j");
+  assert.equal(press("Process", { code: "KeyK" }), "k");
+  assert.equal(press("j", { code: "KeyC" }), "j", "Dvorak");
 });

@@ -1,57 +1,9 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { enter, item, load } from "./client.js";
+import { delta, item, json, tick, welcome } from "./client.js";
+import { NotificationStream, command, greet, leaveAll, settled, stream } from "./page.js";
 
-const { NotificationStream, world } = await load("notification-stream");
-const tick = () => new Promise((resolve) => setImmediate(resolve));
-let open = [];
-
-function stream({ position = "e.4", top = 4 } = {}) {
-  const scene = enter(world);
-  const element = new NotificationStream();
-  const attributes = { url: "/notifications/socket/", "post-to": "/notifications/mark/", position, top, language: "de" };
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.children = [{ name: "csrfmiddlewaretoken", value: "secret" }];
-  const events = [];
-  const listen = (event) => events.push([event.type.replace("notifications:", ""), event.detail]);
-  const names = ["changed", "new", "state", "failed"].map((name) => `notifications:${name}`);
-  for (const name of names) document.addEventListener(name, listen);
-  element.connectedCallback();
-  const leave = async () => {
-    for (const name of names) document.removeEventListener(name, listen);
-    element.isConnected = false;
-    element.disconnectedCallback();
-    await tick();
-  };
-  open.push(leave);
-  return { scene, element, events, leave, of: (name) => events.filter(([type]) => type === name).map(([, detail]) => detail) };
-}
-
-afterEach(async () => {
-  for (const leave of open) await leave();
-  open = [];
-});
-
-function greet(scene) {
-  scene.socket.open();
-  scene.socket.say({ type: "welcome", heartbeat_seconds: 25, spread_seconds: 1, version: 1 });
-}
-
-const delta = (base, position, more = {}) => ({ type: "delta", base, position, items: [], ops: [], unread: 0, unseen: 0, seen_upto: 0, ack: "k", more: false, ...more });
-
-function command(detail) {
-  return !document.dispatchEvent(new CustomEvent("notifications:command", { detail, cancelable: true }));
-}
-
-/** Greeted and caught up: what comes now is live. */
-function settled(options) {
-  const made = stream(options);
-  greet(made.scene);
-  made.scene.socket.say(delta("e.4", "e.4"));
-  made.events.length = 0;
-  made.scene.socket.sent.length = 0;
-  return made;
-}
+afterEach(leaveAll);
 
 test("the socket resumes from the position that the page was printed at", () => {
   const { scene } = stream();
@@ -72,11 +24,21 @@ test("what is missed while away is news, but not live", () => {
   assert.deepEqual(scene.socket.said("ack").map(({ ack }) => ack), ["one", "two"]);
 });
 
+test("news whose catch-up was cut in the middle is told when the rest has come", () => {
+  const { scene, of } = stream();
+  greet(scene);
+  scene.socket.say(delta("e.4", "e.4", { items: [item(5)], more: true }));
+  scene.socket.end(1006);
+  scene.clock.pass(1000);
+  greet(scene);
+  scene.socket.say(delta("e.4", "e.6", { items: [item(5), item(6)] }));
+  assert.deepEqual(of("new").map(({ items }) => items.map(({ number }) => number)), [[5, 6]]);
+});
+
 test("what does not ask for an acknowledgement gets none", () => {
   const { scene } = settled();
-  const before = scene.socket.said("ack").length;
-  scene.socket.say(delta("e.4", "e.5", { items: [item(5)], ack: undefined }));
-  assert.equal(scene.socket.said("ack").length, before);
+  scene.socket.say(delta("e.4", "e.5", { items: [item(5)] }));
+  assert.equal(scene.socket.said("ack").length, 0);
 });
 
 test("what comes after the answer to the hello is live", () => {
@@ -105,7 +67,7 @@ test("an old item that changes, or one read elsewhere already, is no news", () =
 
 test("the same delta twice counts once", () => {
   const { scene, of } = settled();
-  for (let twice = 0; twice < 2; twice++) scene.socket.say(delta("e.4", "e.5", { items: [item(5)] }));
+  for (let twice = 0; twice < 2; twice++) scene.socket.say(delta("e.4", "e.5", { items: [item(5)], ack: "k" }));
   assert.equal(of("changed").length, 1);
   assert.equal(scene.socket.said("ack").length, 2, "it still frees the server's window");
 });
@@ -126,6 +88,7 @@ test("a reset replaces what the page has", () => {
   assert.equal(element.position, "f.9");
   assert.deepEqual(of("changed").map(({ reset, more }) => [reset, more]), [[true, true]]);
   assert.equal(of("new").length, 1);
+  assert.deepEqual(scene.socket.said("ack").map(({ ack }) => ack), ["r"]);
 });
 
 test("rows for a page that was printed without any are no news", () => {
@@ -151,81 +114,30 @@ test("a heartbeat is answered at once; one that stands elsewhere makes the page 
   assert.deepEqual(scene.socket.said("hello").map(({ position }) => position), ["e.5"]);
 });
 
-test("a command goes over the socket and is said again after a break, until it is done", () => {
-  const { scene } = settled();
-  assert.ok(command({ type: "read", ids: [7] }));
-  const [{ ref, ...sent }] = scene.socket.said("read");
-  assert.deepEqual(sent, { type: "read", ids: [7] });
-  scene.socket.end(1006);
-  scene.clock.pass(1000);
+test("the element says where it stands, in properties", () => {
+  const { scene, element } = stream();
+  assert.deepEqual([element.position, element.state, element.transport], ["e.4", "connecting", ""]);
   greet(scene);
-  assert.deepEqual(scene.socket.sent.map(({ type }) => type), ["hello", "read"]);
-  scene.socket.say({ type: "done", ref });
-  scene.socket.end(1006);
-  scene.clock.pass(2000);
+  scene.socket.say(delta("e.4", "e.5", { items: [item(5)], unread: 7, unseen: 2 }));
+  assert.deepEqual([element.position, element.state, element.transport], ["e.5", "open", "websocket"]);
+  assert.deepEqual([element.unread, element.unseen], [7, 2]);
+});
+
+test("a site may ask for what has happened meanwhile", () => {
+  const { scene, element } = settled();
+  element.refresh();
+  assert.deepEqual(scene.socket.said("hello").map(({ position }) => position), ["e.4"]);
+});
+
+test("a state is told once", () => {
+  const { scene, of } = stream();
+  for (let tries = 0; tries < 3; tries++) {
+    scene.socket.end(1006);
+    scene.clock.pass(5_000);
+  }
   greet(scene);
-  assert.deepEqual(scene.socket.sent.map(({ type }) => type), ["hello"]);
-});
-
-test("however many commands there are, what follows a hello is never too much for the server", async () => {
-  const { scene } = settled();
-  scene.answer = { ok: true, redirected: false, json: async () => ({ position: "e.4", items: [], unread: 0, unseen: 0, seen_upto: 0, more: false }) };
-  const ids = Array.from({ length: 40 }, (_, index) => index + 1);
-  for (const id of ids) assert.ok(command({ type: "read", ids: [id] }));
-  await tick();
-  const overTheSocket = scene.socket.said("read").flatMap((frame) => frame.ids);
-  const posted = scene.requests.map(({ body }) => Number(body.get("read")));
-  assert.equal(overTheSocket.length, 20);
-  assert.deepEqual([...overTheSocket, ...posted], ids, "each goes one way, and none is lost");
-  scene.socket.end(4429);
-  scene.clock.pass(60_000);
-  assert.equal(scene.sockets.length, 2);
-  greet(scene);
-  assert.deepEqual(scene.socket.sent.map(({ type }) => type), ["hello", ...Array(20).fill("read")]);
-  for (const { ref } of scene.socket.said("read")) scene.socket.say({ type: "done", ref });
-  command({ type: "read", ids: [41] });
-  assert.deepEqual(scene.socket.said("read").at(-1).ids, [41], "what is done makes room");
-});
-
-test("seen without a number means all that this page knows; other steps must say what they mean", () => {
-  const { scene } = settled();
-  scene.socket.say(delta("e.4", "e.9", { items: [item(9)] }));
-  assert.ok(command({ type: "seen" }));
-  assert.equal(scene.socket.said("seen")[0].upto, 9);
-  assert.ok(!command({ type: "delete" }));
-  assert.ok(!command({ type: "delete", ids: [1], upto: 3 }));
-  assert.equal(scene.socket.said("delete").length, 0);
-});
-
-test("without a socket a command is the form's POST, and its answer the page's new state", async () => {
-  const { scene, of, element } = stream();
-  scene.answer = { ok: true, redirected: false, json: async () => ({ position: "e.7", items: [], unread: 0, unseen: 0, seen_upto: 4, more: false }) };
-  command({ type: "read", ids: [7, 8] });
-  command({ type: "read", upto: 4 });
-  await tick();
-  assert.equal(scene.requests[0].url, "/notifications/mark/");
-  assert.equal(String(scene.requests[0].body), "csrfmiddlewaretoken=secret&read=7&read=8");
-  assert.equal(String(scene.requests[1].body), "csrfmiddlewaretoken=secret&read_upto=4");
-  assert.equal(of("changed")[0].reset, true);
-  assert.equal(element.position, "e.7");
-});
-
-test("a command that neither way takes is reported, not lost in silence", async () => {
-  const { of, scene } = stream();
-  command({ type: "read", ids: [7] });
-  await tick();
-  scene.answer = { ok: true, redirected: true, json: async () => ({ position: "e.9", items: [] }) };
-  command({ type: "read", ids: [8] });
-  await tick();
-  assert.deepEqual(of("failed").map(({ ids }) => ids), [[7], [8]]);
-});
-
-test("a command that the socket refuses is tried by POST", async () => {
-  const { scene } = settled();
-  command({ type: "read", ids: [7] });
-  scene.socket.say({ type: "error", ref: scene.socket.said("read")[0].ref, code: "busy", message: "" });
-  await tick();
-  assert.equal(scene.requests.length, 1);
+  scene.socket.say(welcome());
+  assert.deepEqual(of("state").map(({ state }) => state), ["connecting", "reconnecting", "open"]);
 });
 
 test("of two elements one has the socket, and when it goes the other takes over", async () => {
@@ -255,9 +167,39 @@ test("an element that is only moved keeps its socket", async () => {
 
 test("an element that has left hears and asks nothing more", async () => {
   const { scene, leave } = settled();
+  scene.socket.say({ type: "heartbeat", position: "e.9" });
   await leave();
   assert.equal(scene.clock.waiting, 0);
   assert.ok(!command({ type: "read", ids: [1] }));
   dispatchEvent(new Event("online"));
   assert.equal(scene.sockets.length, 1);
+});
+
+test("elements that come and go, as a Turbo visit or an htmx swap has them do, leave nothing behind", async () => {
+  const counted = { added: 0, removed: 0 };
+  const { addEventListener } = document;
+  document.addEventListener = function add(name, listener, options) {
+    counted.added++;
+    options?.signal?.addEventListener("abort", () => counted.removed++);
+    return addEventListener.call(this, name, listener, options);
+  };
+  const global = globalThis.addEventListener;
+  globalThis.addEventListener = document.addEventListener.bind(document);
+  try {
+    for (let visit = 0; visit < 20; visit++) {
+      const { scene, leave } = stream({ more: { "events-url": "/e/", "changes-url": "/c/" } });
+      counted.added -= 5; // the test's own
+      if (visit % 2) greet(scene);
+      else scene.socket.end(1006);
+      scene.answer = json({ messages: [], position: "e.4", spread_seconds: 1 });
+      await leave();
+      assert.equal(scene.clock.waiting, 0);
+      assert.ok([...scene.sockets, ...scene.streams].every((each) => each.isClosed || each.onclose === null || !visit % 2));
+    }
+    assert.ok(counted.added > 0);
+    assert.equal(counted.added, counted.removed);
+  } finally {
+    document.addEventListener = addEventListener;
+    globalThis.addEventListener = global;
+  }
 });

@@ -38,8 +38,9 @@ writing = st.tuples(audiences, outcomes, kinds)
 actions = st.sampled_from(sorted(ACTIONS))
 marks = st.one_of(
     st.tuples(users, actions, st.sets(numbers, min_size=1, max_size=3)),
-    st.tuples(users, actions, numbers),  # all but so many of the newest steps
+    st.tuples(users, actions.filter(lambda action: action != "undelete"), numbers),  # all but so many of the newest steps
     st.tuples(users, st.just("seen"), numbers),
+    st.tuples(users, st.just("undo"), numbers),  # of the mark so many before the last
 )
 happenings = st.sampled_from(["write", "mark", "mark all", "write, mark all", "prune", "prune"])
 doings = st.lists(st.one_of(writing, marks), min_size=1, max_size=6)

@@ -13,7 +13,7 @@ from notifications.inbox import mark, mark_seen, read_page, states
 from notifications.models import Event, Inbox, Notification
 from notifications.relay import relay
 from notifications.session import Identity
-from tests.simulator.expected import Expected
+from tests.simulator.expected import UNDO, Expected
 from tests.simulator.tabs import Browser, Tab, plain
 from tests.simulator.world import World
 
@@ -47,6 +47,8 @@ class Scene:
         self.printed: dict[str, Any] = {}
         self.backup: Any = None
         self.was_restored = False
+        self.steps: dict[str, list[tuple[int, str, int]]] = {user: [] for user in USERS}
+        """Each user's marks: the stamp that the product gave, the action, and the mark's number in the book."""
         self.leaks: list[str] = []
         self.has_wide = False
 
@@ -130,21 +132,32 @@ class Scene:
                 self.expected.commit(title, audience)  # before its rows, so that no frame comes too early
 
     def _step(self, user: str, action: Any, which: set[int] | int) -> None:
-        """On some of the rows, or on all but what the newest so many steps brought."""
+        """On some of the rows, or on all but what the newest so many steps brought; or undo one of the last marks."""
         rows = self._rows(user)
         if isinstance(which, set):
             titles = sorted(rows, key=lambda title: rows[title])
             chosen = {titles[number % len(titles)] for number in which if titles}
             if chosen:
-                self.expected.mark(user, action, chosen)
-                mark(self.ids[user], action, ids=[rows[title][1] for title in chosen])
+                self._mark(user, action, chosen, ids=[rows[title][1] for title in chosen])
+            return
+        if action == "undo":
+            if self.steps[user]:
+                stamp, done, number = self.steps[user][-1 - which % len(self.steps[user])]
+                touched = [title for title in self.expected.touched_by(user, number) if title in rows]  # the rest is pruned
+                self._mark(user, UNDO[done], touched, stamp=stamp)
             return
         upto = max(0, self._top(user) - which)
         if action == "seen":
             mark_seen(self.ids[user], upto)
         else:
-            self.expected.mark(user, action, [title for title, (number, _) in rows.items() if number <= upto])
-            mark(self.ids[user], action, upto=upto)
+            self._mark(user, action, [title for title, (number, _) in rows.items() if number <= upto], upto=upto)
+
+    def _mark(self, user: str, action: Any, titles: Iterable[str], **how: Any) -> None:
+        number = self.expected.mark(user, action, titles)
+        stamp = mark(self.ids[user], action, **how)
+        assert bool(stamp) is bool(number), f"{action} by {how}: step {stamp}"
+        if stamp:
+            self.steps[user].append((stamp, action, number))
 
     def _do(self, what: Iterable[Any]) -> None:
         for each in what:
@@ -165,6 +178,8 @@ class Scene:
         self.expected = expected.copy()
         self.expected.was_hidden = was_hidden
         self.was_restored = True
+        for taken in self.steps.values():
+            taken.clear()  # what a stamp meant may not have happened
         # A wake-up of the life before, held until now, may be believed by a page of an inbox that is not there any more; the
         # watermark finds out.
         self.world.post.lost |= {held.channel for held in self.world.post.held}

@@ -1,10 +1,11 @@
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import include, path
+from django.views.decorators.http import require_POST
 
-from notifications import anotify, notify
+from notifications import Text, anotify, answer, notify
 from tests.site.counting import statements
 from tests.site.models import Order
 from tests.site.transactions import perform
@@ -37,6 +38,15 @@ async def async_tell(request: HttpRequest, user_id: int, title: str) -> HttpResp
     return HttpResponse("told")
 
 
+@require_POST
+@login_required
+def reply(request: HttpRequest, count: int) -> HttpResponse:
+    """Where the buttons of a notification lead."""
+    said = Text("%(count)d comment", plural="%(count)d comments", count=count)
+    answer(request.POST.get("notification", ""), said, to=request.user)
+    return redirect("live_notifications:inbox")
+
+
 def transact(request: HttpRequest, fate: str, user_id: int, name: str) -> HttpResponse:
     """Under `ATOMIC_REQUESTS`. The answer says when its transaction was committed, if it was."""
     answer = HttpResponse(fate)
@@ -56,6 +66,7 @@ urlpatterns = [
     path("orders/<int:pk>/<str:status>/", change_order),
     path("tell/<int:user_id>/<str:title>/", tell),
     path("atell/<int:user_id>/<str:title>/", async_tell),
+    path("reply/<int:count>/", reply),
     path("transact/<str:fate>/<int:user_id>/<str:name>/", transact),
     path("statements/", counted),
     path("", include("tests.site.shop")),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft7Validator
 
 import notifications
-from notifications import consumers, hub, protocol, sockets, stream
+from notifications import authority, consumers, hub, protocol, sockets, stream
 from notifications.conf import defaults
 from notifications.inbox import ACTIONS
 from notifications.items import encoded, item, shared
@@ -38,11 +38,13 @@ from notifications.protocol import (
     Mark,
     Reset,
     Row,
+    Undelete,
     Welcome,
     asking,
     decode_command,
     encode,
 )
+from notifications.rules import ACTIONS as ACTIONS_AT_MOST
 from notifications.rules import SEVERITIES
 
 ROOT = Path(notifications.__file__).parents[1]
@@ -58,6 +60,7 @@ OPS = [rule.op for rule in ACTIONS.values() if rule.op]
 NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     (Item, "severity"): {"enum": list(SEVERITIES)},
     (Item, "created_at"): {"format": "date-time"},
+    (Item, "actions"): {"maxItems": ACTIONS_AT_MOST},
     (Delta, "items"): {"maxItems": protocol.DELTA_ROWS},
     (Delta, "ops"): {
         "items": {
@@ -70,10 +73,7 @@ NARROWER: dict[tuple[type, str], dict[str, Any]] = {
     },
     (Bye, "code"): {"enum": CODES},
 }
-EITHER = [
-    {"required": ["ids"], "properties": {"ids": {"type": "array"}}},
-    {"required": ["upto"], "properties": {"upto": {"type": "integer"}}},
-]
+BY = {"ids": "array", "upto": "integer", "stamp": "integer"}
 
 
 def resolved(node: Any) -> Any:
@@ -143,7 +143,8 @@ def struct_schema(kind: type[msgspec.Struct], *, is_command: bool) -> dict[str, 
         properties[field.encode_name] = schema
     if kind in {Delta, Reset}:  # where `asking()` adds it
         properties["ack"] = struct_schema(Ack, is_command=True)["properties"]["ack"]
-    either = {"oneOf": EITHER} if issubclass(kind, Mark) else {}
+    by = [name for name in BY if name in properties] if issubclass(kind, Mark | Undelete) else []
+    either = {"oneOf": [{"required": [name], "properties": {name: {"type": BY[name]}}} for name in by]} if by else {}
     return {"type": "object", "properties": properties, "required": required, **either}
 
 
@@ -255,8 +256,8 @@ def test_limits_are_those_of_the_code():
         "unheardBytesPerSecond": sockets.UNHEARD_PER_SECOND,
         "unheardBytesAtOnce": sockets.UNHEARD_AT_ONCE,
         "socketsPerUser": defaults()["NOTIFICATIONS_SOCKETS_PER_USER"],
-        "handshakesWaiting": consumers.HANDSHAKES_AT_ONCE,
-        "handshakeSeconds": consumers.HANDSHAKE_SECONDS,
+        "handshakesWaiting": authority.HANDSHAKES_AT_ONCE,
+        "handshakeSeconds": authority.HANDSHAKE_SECONDS,
         "heartbeatSeconds": hub.HEARTBEAT_SECONDS,
         "silenceSeconds": hub.SILENCE_SECONDS,
         "unacknowledgedSteps": stream.WINDOW_STEPS,
@@ -280,12 +281,28 @@ def test_the_address_the_subprotocol_and_the_cookie_are_those_of_the_code():
 
 EVENT = EventCopy(
     kind="shop.order.shipped",
-    content={"severity": "success", "title": "Shipped", "actor": {"text": "Ann"}, "data": {"parcels": [1, {"2": None}]}},
+    content={
+        "severity": "success",
+        "title": "Shipped",
+        "actor": {"text": "Ann"},
+        "data": {"parcels": [1, {"2": None}]},
+        "actions": [
+            {"label": "Yes", "url": "/yes/", "primary": True},
+            {"label": {"id": "No", "params": {}}, "url": "/no/", "primary": False},
+        ],
+    },
     created_at=datetime(2026, 3, 1, 12, 30, 5, 123456, tzinfo=UTC),
 )
-ROWS = [Row(815, 42, 42), Row(2**53, 43, 43, read=True, archived=True), Row(7, 3, 44, deleted=True)]
-LINES: list[Any] = [item(row, None) if row.deleted else Item(**json.loads(encoded(row, shared(EVENT, "en")))) for row in ROWS]
-SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"))) for row in ROWS]
+ROWS = [
+    Row(815, 42, 42),
+    Row(816, 43, 43, answer={"id": "Confirmed", "params": {}}),
+    Row(2**53, 43, 43, read=True, archived=True),
+    Row(7, 3, 44, deleted=True),
+]
+LINES: list[Any] = [
+    item(row, None) if row.deleted else msgspec.json.decode(encoded(row, shared(EVENT, "en"), "en"), type=Item) for row in ROWS
+]
+SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"), "en")) for row in ROWS]
 EMPTY = Delta(base="0", position="e.1", items=[], ops=tuple({op: 42} for op in OPS), unread=0, unseen=0, seen_upto=0)
 RESET = Reset(position="0", items=LINES[:2], unread=1, unseen=2, seen_upto=3, more=True)
 FRAMES = [
@@ -297,7 +314,7 @@ FRAMES = [
     encode(RESET),
     asking(encode(RESET), "18"),
     encode(Welcome(heartbeat_seconds=hub.HEARTBEAT_SECONDS, spread_seconds=1.0)),
-    encode(Done("c1")),
+    encode(Done("c1", 44)),
     *(encode(Error("", code, "why")) for code in get_args(Error.__annotations__["code"])),
     encode(Heartbeat("e.1")),
     *(encode(Bye(code, "why", wait)) for code in CODES for wait in (None, 2.0, 3)),
@@ -349,6 +366,7 @@ def is_allowed(command: Any) -> bool:
 
 
 MARKS = ["read", "unread", "archive", "unarchive", "delete"]
+STEPS = [*MARKS, "undelete"]
 LARGEST = protocol.LARGEST_NUMBER
 MOST = protocol.IDS_PER_COMMAND
 WITHIN: list[dict[str, Any]] = [
@@ -357,7 +375,9 @@ WITHIN: list[dict[str, Any]] = [
     {"type": "heartbeat", "position": "x" * 64},
     {"type": "seen", "upto": LARGEST, "ref": "x" * 64},
     *({"type": mark, "ids": [0, LARGEST] * (MOST // 2), "upto": None, "ref": "x" * 64} for mark in MARKS),
-    *({"type": mark, "upto": LARGEST, "ids": None} for mark in MARKS),
+    *({"type": mark, "upto": LARGEST, "ids": None, "stamp": None} for mark in MARKS),
+    *({"type": step, "stamp": LARGEST, "ids": None} for step in STEPS),
+    {"type": "undelete", "ids": [0, LARGEST] * (MOST // 2), "stamp": None, "ref": "x" * 64},
 ]
 MARKED: list[dict[str, Any]] = [
     {},
@@ -369,8 +389,18 @@ MARKED: list[dict[str, Any]] = [
     {"ids": [True]},
     {"ids": [1.5]},
     {"ids": None},
+    {"ids": None, "stamp": None},
+    {"ids": [1], "stamp": 1},
+    {"stamp": -1},
+    {"stamp": LARGEST + 1},
+    {"stamp": "1"},
+    {"stamp": 1, "ref": "x" * 65},
+    {"stamp": 1, "ref": None},
+]
+NUMBERED: list[dict[str, Any]] = [
     {"ids": None, "upto": None},
     {"ids": [1], "upto": 1},
+    {"upto": 1, "stamp": 1},
     {"upto": -1},
     {"upto": LARGEST + 1},
     {"upto": "1"},
@@ -391,7 +421,9 @@ BEYOND: list[dict[str, Any]] = [
     {"type": "seen", "upto": -1},
     {"type": "seen", "upto": None},
     {"type": "seen", "upto": 1, "ref": "x" * 65},
-    *({"type": mark, **fields} for mark in MARKS for fields in MARKED),
+    *({"type": step, **fields} for step in STEPS for fields in MARKED),
+    *({"type": mark, **fields} for mark in MARKS for fields in NUMBERED),
+    {"type": "undelete", "upto": 1},
 ]
 
 
@@ -413,9 +445,10 @@ NUMBERS = st.integers(-1, LARGEST + 1)
 FIELDS = {
     "ids": st.lists(NUMBERS | ODD, max_size=3) | ODD,
     "upto": NUMBERS | ODD,
+    "stamp": NUMBERS | ODD,
     **dict.fromkeys(["ref", "position", "language", "ack", "unheard_of"], ODD),
 }
-ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*MARKS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
+ANY_COMMAND = st.fixed_dictionaries({"type": st.sampled_from([*STEPS, "hello", "ack", "heartbeat", "seen"])}, optional=FIELDS)
 
 
 @settings(max_examples=300)

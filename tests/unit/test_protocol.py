@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from notifications import protocol
 from notifications.protocol import (
     NO_POSITION,
+    Button,
     Bye,
     CloseCode,
     Delta,
@@ -23,7 +24,9 @@ from notifications.protocol import (
     Mark,
     Position,
     Reset,
+    Row,
     Seen,
+    Undelete,
     Welcome,
     asking,
     decode_command,
@@ -62,14 +65,25 @@ def test_reading_a_position_never_raises(text):
 
 
 @pytest.mark.parametrize("word", ["read", "unread", "archive", "unarchive", "delete"])
-def test_a_mark_names_ids_or_a_number(word):
+def test_a_mark_names_ids_or_a_number_or_a_step(word):
     by_ids = decode_command(json.dumps({"type": word, "ids": [1, 2], "ref": "r"}))
     by_number = decode_command(json.dumps({"type": word, "upto": 0}))
+    by_step = decode_command(json.dumps({"type": word, "stamp": 0}))
     assert isinstance(by_ids, Mark)
     assert isinstance(by_number, Mark)
-    assert (by_ids.ids, by_ids.upto, by_ids.ref) == ([1, 2], None, "r")
-    assert (by_number.ids, by_number.upto) == (None, 0)
+    assert isinstance(by_step, Mark)
+    assert (by_ids.ids, by_ids.upto, by_ids.stamp, by_ids.ref) == ([1, 2], None, None, "r")
+    assert (by_number.ids, by_number.upto, by_number.stamp) == (None, 0, None)
+    assert (by_step.ids, by_step.upto, by_step.stamp) == (None, None, 0)
     assert type(by_ids).__name__.lower() == word
+
+
+def test_what_was_deleted_comes_back_by_ids_or_by_the_step_that_deleted_it():
+    assert decode_command('{"type": "undelete", "ids": [1, 2], "ref": "r"}') == Undelete(ids=[1, 2], ref="r")
+    assert decode_command('{"type": "undelete", "stamp": 7}') == Undelete(stamp=7)
+    for fields in ({}, {"upto": 7}, {"ids": [1], "stamp": 7}, {"ids": []}, {"stamp": -1}, {"stamp": 2**53}, {"stamp": "7"}):
+        with pytest.raises(msgspec.ValidationError):
+            decode_command(json.dumps({"type": "undelete"} | fields))
 
 
 @pytest.mark.parametrize(
@@ -77,6 +91,13 @@ def test_a_mark_names_ids_or_a_number(word):
     [
         {},
         {"ids": [1], "upto": 1},
+        {"ids": [1], "stamp": 1},
+        {"upto": 1, "stamp": 1},
+        {"ids": [1], "upto": 1, "stamp": 1},
+        {"stamp": -1},
+        {"stamp": 2**53},
+        {"stamp": "1"},
+        {"stamp": None},
         {"ids": []},
         {"ids": [1] * 201},
         {"ids": [-1]},
@@ -153,6 +174,8 @@ ITEM = Item(
     actor="",
     target="",
     data={"a": None},
+    actions=[Button(label="Yes", url="/yes/", primary=True)],
+    answer="",
     created_at=NOW,
     read=False,
     archived=False,
@@ -171,7 +194,7 @@ ITEM = Item(
             Reset(position="e.1", items=[ITEM], unread=1, unseen=1, seen_upto=0, more=False),
             {"type", "position", "items", "unread", "unseen", "seen_upto", "more"},
         ),
-        (Done(ref="r"), {"type", "ref"}),
+        (Done(ref="r", stamp=4), {"type", "ref", "stamp"}),
         (Error(ref="r", code="busy", message="m"), {"type", "ref", "code", "message"}),
         (Heartbeat(position="e.1"), {"type", "position"}),
         (Bye(code=4012, reason="restart", retry_after=None), {"type", "code", "reason", "retry_after"}),
@@ -194,6 +217,16 @@ def test_an_item_on_the_wire_has_every_field_and_an_aware_time():
     assert set(shown) == set(Item.__struct_fields__)
     assert shown["created_at"] == "2026-11-22T10:00:00Z"
     assert hidden == {"id": 4, "stamp": 5, "hidden": True}
+
+
+def test_a_row_is_understood_by_the_release_before_and_the_one_after():
+    """Wake-ups go between the processes of both during a deploy."""
+    answered = Row(1, 2, 3, read=True, answer={"id": "Yes", "params": {}})
+    told = msgspec.json.encode(answered)
+    assert msgspec.json.decode(told, type=Row) == answered
+    assert msgspec.json.decode(b"[1,2,3,true]", type=Row) == Row(1, 2, 3, read=True)
+    later = told[:-1] + b',"something later"]'
+    assert msgspec.json.decode(later, type=Row) == answered
 
 
 def test_no_two_close_codes_are_one_and_daphne_can_send_each():

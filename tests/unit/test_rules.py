@@ -6,10 +6,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.dispatch import Signal
+from django.urls import clear_script_prefix, reverse, set_script_prefix
 from django.utils.translation import gettext_lazy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from notifications import Draft, Kind, Text, rule, signal_rule
-from notifications.rules import registry
+from notifications import Action, Draft, Kind, Text, rule, signal_rule
+from notifications.rules import is_own_path, registry
+from tests.site.hostile import ADDRESSES
 from tests.site.models import Box, ExpressOrder, GiftOrder, Labelled, Order
 
 
@@ -100,6 +104,12 @@ def test_a_draft_names_its_kind_by_itself_or_by_name():
         ({"data": "text"}, TypeError, "data"),
         ({"severity": "fatal"}, ValueError, "severity"),
         ({"severity": ""}, ValueError, "severity"),
+        ({"actions": [Action("Yes", "/yes/")] * 4}, ValueError, "at most 3 actions"),
+        ({"actions": ["Yes"]}, TypeError, "class Action"),
+        ({"actions": "Yes"}, TypeError, "class Action"),
+        ({"actions": [{"label": "Yes", "url": "/yes/"}]}, TypeError, "class Action"),
+        ({"actions": Action("Yes", "/yes/")}, TypeError, "iterable"),
+        ({"actions": None}, TypeError, "iterable"),
     ],
 )
 def test_what_cannot_be_a_notification_is_no_draft(arguments, error, word):
@@ -114,6 +124,70 @@ def test_a_drafts_recipients_must_be_named():
     Kind("k")
     with pytest.raises(TypeError, match="to"):
         Draft("k", title="t")  # type: ignore[call-arg]
+
+
+def test_a_draft_keeps_the_actions_that_it_was_made_with():
+    Kind("k")
+    three = [Action(str(number), "/") for number in range(3)]
+    draft = Draft("k", to=1, title="t", actions=(each for each in three))
+    three.clear()
+    assert [action.label for action in draft.actions] == ["0", "1", "2"]
+
+
+# Action
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "word"),
+    [
+        ({"label": ""}, ValueError, "label"),
+        ({"label": Text("")}, ValueError, "label"),
+        ({"label": None}, TypeError, "label"),
+        ({"label": b"Yes"}, TypeError, "label"),
+        ({"label": 5}, TypeError, "label"),
+        ({"url": None}, TypeError, "url"),
+        ({"url": b"/yes/"}, TypeError, "url"),
+        *(({"url": address}, ValueError, "path of this site") for address in ADDRESSES),
+    ],
+)
+def test_what_cannot_be_a_button_is_no_action(arguments, error, word):
+    good = {"label": "Yes", "url": "/yes/"}
+    Action(**good)  # the premise
+    with pytest.raises(error, match=word):
+        Action(**(good | arguments))
+
+
+@pytest.mark.parametrize("url", ["/", "/orders/7/confirm/", "/orders/7/?slot=2&x=%20", "/straße/ü#top", "/a\\b", "/a//b"])
+def test_an_action_posts_to_a_path_of_this_site(url):
+    assert Action("Yes", url).url == url
+
+
+def test_an_actions_label_may_be_translated_later_and_it_is_not_primary_unless_said():
+    assert not Action(gettext_lazy("shipped"), "/x/").primary
+    assert Action(Text("shipped"), "/x/", primary=True).primary
+
+
+@pytest.mark.parametrize("prefix", ["javascript:alert(1)//", "data:text/html,x/", "https://evil.example/"])
+def test_a_forged_script_prefix_stops_no_rule_and_leads_nowhere_else(prefix):
+    """Daphne sets it from a request header: whoever acts so that others are told could else keep it from them."""
+    set_script_prefix(prefix)
+    try:
+        assert reverse("live_notifications:inbox").startswith(prefix), "the premise"
+        assert Action("Yes", reverse("live_notifications:inbox")).url == "/notifications/"
+        with pytest.raises(ValueError, match="path of this site"):
+            Action("Yes", "https://another.example/")
+    finally:
+        clear_script_prefix()
+
+
+@settings(max_examples=200)
+@given(st.text(st.sampled_from("/\\:#?. \t\n\r\x00\x7fa@e")))
+def test_from_what_passes_a_browser_stays_on_this_site(url):
+    """Judged as a browser does: it takes tabs and line ends out, spaces and controls off the ends, and `\\` for `/`."""
+    if is_own_path(url):
+        seen = url.translate({9: None, 10: None, 13: None}).strip("".join(map(chr, range(33)))).replace("\\", "/")
+        assert seen.startswith("/")
+        assert not seen.startswith("//")
 
 
 # rule

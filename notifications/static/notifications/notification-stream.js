@@ -1,9 +1,12 @@
 /**
- * `<notification-stream>`: the page's one connection. It owns the socket and the position, resumes from the position that
- * the page was printed at, and tells the other elements by events on `document`:
- * `notifications:changed`, `notifications:new`, `notifications:state`, `notifications:failed`, `notifications:frame`.
- * Commands reach it as `notifications:command`; with the socket away they go out as the form's POST.
- * Frames and close codes: docs/protocol.md.
+ * `<notification-stream>`: the page's way to its inbox. From the server to the page:
+ *
+ *     a way (WebSocket, events, polling) > `Line`: the best one that works > `SharedLine`: one line for all tabs of a browser
+ *       > the element: position, commands > `notifications:changed`, `:new`, `:state`, `:done`, `:failed`, `:frame`
+ *
+ * the last being events on `document`, by which the other elements hear. Commands come as `notifications:command` and wait while
+ * nothing is connected. Frames and close codes: docs/protocol.md. One file: a module cannot import another under hashed static
+ * file names, and a page that an older version has printed must find all of it.
  */
 
 /**
@@ -13,23 +16,53 @@
  * @typedef {{id: number, stamp: number, hidden: true}} Hidden
  * @typedef {{items: (Item|Hidden)[], ops: Record<string, number>[], reset: boolean, more?: boolean, unread: number,
  *   unseen: number, seenUpto: number}} Change
- * @typedef {{type: string, ids?: number[], upto?: number, ref: string}} Command
+ * @typedef {{type: string, ids?: number[], upto?: number, stamp?: number, ref?: string}} Command
+ * @typedef {{command: Command, isSent?: boolean, settle?: (step?: number) => void}} Waiting
  * @typedef {"connecting"|"open"|"reconnecting"|"offline"|"signed-out"|"closed"} State
+ * @typedef {"websocket"|"events"|"polling"} Name
+ * @typedef {ReturnType<typeof setTimeout> | undefined} Timer
+ */
+
+/**
+ * What a line knows of its page. `tell`: after "signed-out" and "closed" the page closes its line. `settle`: what was missed is
+ * here, and what comes from now on is live.
+ * @typedef {{stands: () => {position: string, state: State, isCatching: boolean}, hello: () => Record<string, string>,
+ *   receive: (message: any) => void, tell: (state: State) => void, settle: () => void}} Page
+ */
+
+/**
+ * One connection. `ask`: bring me on from where I stand; `wake`: look now, if you only look now and then. `end` is called when it
+ * is over, unless we closed it.
+ * @typedef {{ask: () => void, close: () => void, send?: (frame: object) => boolean, wake?: () => void}} Way
+ * @typedef {(url: string, page: Page, hear: (message: any) => void, end: (code: number, isRefused?: boolean) => void,
+ *   isOnce?: boolean) => Way} Connect
+ * @typedef {{name: string, index: number, opened: number, timer?: Timer, bye?: any} & Partial<Way>} Wire
  */
 
 const SILENCE = 60_000; // the server beats every 25 s: after this the line is dead, whatever the socket believes
-const CALM = 30_000; // a socket that lived this long was a success: the next failure starts at the shortest wait
+const PATIENCE = 10_000; // a way that has brought no word of the server's by then does not lead there
+const CALM = 30_000; // a connection that lived this long was a success: the next failure starts at the shortest wait
 const SUSPICION = 1_500; // a beat may overtake its own delta by a moment
-const PENDING = 20; // commands remembered until the server says `done`: all may follow a hello without being too many
+const POLL = 15_000; // between two looks, while there is news
+const CLIMB = 120_000; // between two tries of a better way, give or take a half
+const BEAT = 450; // in three of these a leading tab that lives has answered
+const KEPT = 200; // commands that may wait
+const BURST = 20; // commands over a socket, not yet done: all may follow a hello without being too many
+
+const headers = { Accept: "application/json" };
 
 /** The outside world; tests put their own here. */
 export const world = {
   socket: (/** @type {string} */ url) => new WebSocket(url, "notifications.v1.json"),
+  events: (/** @type {string} */ url) => new EventSource(url),
+  fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init),
+  channel: (/** @type {string} */ name) => new BroadcastChannel(name),
+  locks: () => navigator.locks,
+  storage: () => sessionStorage,
   random: () => Math.random(),
   now: () => performance.now(),
-  later: (/** @type {() => void} */ run, /** @type {number} */ milliseconds) => setTimeout(run, milliseconds),
-  never: (/** @type {ReturnType<typeof setTimeout> | undefined} */ timer) => clearTimeout(timer),
-  fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init),
+  later: (/** @type {() => void} */ run, /** @type {number} */ wait) => setTimeout(run, wait),
+  never: (/** @type {Timer} */ timer) => clearTimeout(timer),
   online: () => navigator.onLine !== false,
 };
 
@@ -51,115 +84,336 @@ export function judge(/** @type {string} */ position, /** @type {{base: string, 
   return delta.position === position ? "drop" : "ask";
 }
 
-/** Keeps one socket open: waits, returns, hears silence. Knows frames only as far as `bye`. */
+/** The rungs of the ladder, best first. All bring the same messages, from the same positions. @type {Record<Name, Connect>} */
+export const ways = {
+  websocket(url, page, hear, end) {
+    const socket = world.socket(new URL(url, document.baseURI).href.replace("http", "ws"));
+    const send = (/** @type {object} */ frame) => {
+      socket.send(JSON.stringify(frame));
+      return true;
+    };
+    const ask = () => send(page.hello());
+    const close = () => {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      socket.close();
+    };
+    socket.onopen = ask;
+    socket.onmessage = ({ data }) => hear(parse(data));
+    socket.onclose = ({ code }) => end(code);
+    return { ask, send, close };
+  },
+
+  /** Its own return after a cut knows neither back-off nor our position: each connection is a new one. */
+  events(url, page, hear, end) {
+    /** @type {EventSource | undefined} */ let source;
+    const close = () => source?.close();
+    const ask = () => {
+      close();
+      const fresh = (source = world.events(from(url, page)));
+      fresh.onmessage = ({ data }) => hear(parse(data));
+      fresh.onerror = () => end(1006, fresh.readyState === 2); // it knows no code; 2: refused, by 501 for instance
+    };
+    ask();
+    return { ask, close };
+  },
+
+  /** `isOnce`: looks when it is asked, and again only if that has failed: how a tab that follows another fills a gap. */
+  polling(url, page, hear, end, isOnce) {
+    /** @type {Timer} */ let timer;
+    let wait = POLL;
+    let turn = 0;
+    const close = () => {
+      turn++; // whoever is on the way comes too late
+      world.never(timer);
+    };
+    const ask = async () => {
+      close();
+      const mine = turn;
+      const { position } = page.stands();
+      try {
+        const answer = await world.fetch(from(url, page), { headers });
+        const news = answer.ok ? await answer.json() : null;
+        if (mine !== turn) return;
+        if (answer.status === 401) hear({ type: "bye", code: 4401 });
+        const { messages, spread_seconds } = news;
+        hear({ type: "welcome", spread_seconds });
+        if (position === page.stands().position) messages.forEach(hear); // else it was told on another way meanwhile
+        page.settle();
+        wait = messages.length ? POLL : Math.min(40_000, 1.5 * wait);
+        if (!isOnce && mine === turn) timer = world.later(ask, wait * (1 + world.random() / 3));
+      } catch {
+        if (mine !== turn) return;
+        if (isOnce) timer = world.later(ask, POLL);
+        else end(1006);
+      }
+    };
+    if (!isOnce) void ask();
+    return { ask, close, wake: ask };
+  },
+};
+
+/** Keeps one connection, on the highest rung that leads to the server: waits, returns, hears silence, climbs. Knows frames only
+ * as far as `welcome` and `bye`. */
 export class Line {
-  /** @type {WebSocket | null} */ #socket = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #retry;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #watchdog;
-  /** @type {{code: number, retry_after: number | null} | null} */ #bye = null;
+  /** @type {Wire | null} */ #wire = null;
+  /** @type {Wire | null} */ #scout = null; // on a better rung, beside the wire, until it is welcomed
+  /** @type {Timer} */ #retry;
+  /** @type {Timer} */ #climb;
+  #index = 0; // the rung
+  #failures = 0; // on this rung, without a word of the server's; one that has worked has some to spare
   #attempt = 0;
-  #opened = 0; // when the socket opened; 0 while it is not open
-  #heard = 0;
   #notBefore = 0;
   #spread = 0; // seconds: the more pages a server holds, the longer their return should take
   #askedAgain = false; // after 4401 one silent try: the cookie may have changed
   #over = true;
 
   /**
-   * @param {string} url
-   * @param {(message: any) => void} receive
-   * @param {(state: State) => void} tell
+   * @param {[Name, string][]} rungs the names and addresses of the ways that there are, best first
+   * @param {Page} page
    */
-  constructor(url, receive, tell) {
-    this.url = url;
-    this.receive = receive;
-    this.tell = tell;
+  constructor(rungs, page) {
+    this.rungs = rungs;
+    this.page = page;
   }
 
-  get isOpen() {
-    return this.#opened > 0;
+  /** How news comes just now. @returns {Partial<Way> & {name: string} | null} */
+  get way() {
+    return this.#wire?.opened ? this.#wire : null;
   }
 
   start() {
     this.#over = false;
-    this.tell("connecting");
+    this.#index = Number(recall("way")) % this.rungs.length || 0; // where sockets are eaten no page has to find out anew
+    this.page.tell("connecting");
     this.#open();
+    this.#look();
   }
 
-  stop() {
+  close() {
     this.#over = true;
-    this.#drop();
+    for (const wire of [this.#wire, this.#scout]) this.#drop(wire);
+    this.#wire = this.#scout = null;
     world.never(this.#retry);
+    world.never(this.#climb);
   }
 
-  /** The page has reason to believe that it works now: visible, shown again, online. */
-  wake() {
+  /** The page has reason to believe that it works now: visible, shown again, online (and there, perhaps better).
+   * @param {boolean} [isOnline] */
+  wake(isOnline) {
     if (this.#over) return;
-    if (this.#socket && world.now() - this.#heard > SILENCE) this.#closed(1006);
-    if (!this.#socket && world.now() >= this.#notBefore) this.#open();
-  }
-
-  send(/** @type {object} */ frame) {
-    if (this.#opened) this.#socket?.send(JSON.stringify(frame));
-  }
-
-  /** The server recognised us: a later 4401 deserves its silent try again. It says over how long a crowd should return. */
-  welcome(/** @type {number} */ spread = 0) {
-    this.#askedAgain = false;
-    this.#spread = spread;
+    if (!this.#wire && world.now() >= this.#notBefore) this.#open();
+    this.way?.wake?.();
+    if (isOnline) this.#look();
   }
 
   #open() {
     world.never(this.#retry);
-    this.#bye = null;
-    const socket = (this.#socket = world.socket(this.url));
-    this.#listen();
-    socket.onopen = () => {
-      this.#opened = world.now() || 1;
-      this.#listen();
-      this.tell("open");
-    };
-    socket.onmessage = (event) => {
-      this.#listen();
-      const message = parse(event.data);
-      if (message?.type === "bye") this.#bye = message;
-      if (message) this.receive(message);
-    };
-    socket.onclose = (event) => this.#closed(this.#bye?.code ?? event.code);
+    this.#wire = this.#connect(this.#index);
   }
 
-  #listen() {
-    this.#heard = world.now();
-    world.never(this.#watchdog);
-    this.#watchdog = world.later(() => this.#closed(1006), SILENCE);
+  /** From time to time: try a better rung, while this one goes on. */
+  #look() {
+    world.never(this.#climb);
+    this.#climb = world.later(() => this.#look(), CLIMB * (0.5 + world.random()));
+    if (this.way && this.#index && !this.#scout) this.#scout = this.#connect(Math.floor(world.random() * this.#index));
   }
 
-  #closed(/** @type {number} */ code) {
+  #connect(/** @type {number} */ index) {
+    const [name, url] = this.rungs[index];
+    /** @type {Wire} */ const wire = { name, index, opened: 0 };
+    /** @type {Parameters<Connect>[3]} */
+    const end = (code, isNoWay) => this.#ended(wire, wire.bye?.code ?? code, isNoWay);
+    /** @type {(wait: number, isNoWay?: boolean) => void} */
+    const watch = (wait, isNoWay) => {
+      world.never(wire.timer);
+      wire.timer = world.later(() => end(1006, isNoWay), wait);
+    };
+    const hear = (/** @type {any} */ message) => {
+      watch(SILENCE);
+      if (message) this.#hear(wire, message);
+    };
+    watch(PATIENCE, true);
+    if (!attempt(() => Object.assign(wire, ways[name](url, this.page, hear, end)))) watch(0, true); // not in this browser
+    return wire;
+  }
+
+  #hear(/** @type {Wire} */ wire, /** @type {any} */ message) {
+    const isWelcome = message.type === "welcome";
+    if (message.type === "bye") wire.bye = message;
+    if (isWelcome && wire === this.#scout) {
+      world.never(this.#retry);
+      this.#drop(this.#wire);
+      this.#wire = wire;
+      this.#scout = null;
+      wire.ask?.(); // from where the page stands by now
+    }
+    if (wire !== this.#wire) return;
+    this.#failures = -3;
+    this.page.receive(message);
+    if (!isWelcome) return;
+    this.#askedAgain = false;
+    this.#spread = message.spread_seconds;
+    if (wire.opened) return;
+    wire.opened = world.now();
+    this.#index = wire.index;
+    keep("way", String(wire.index));
+    this.page.tell("open");
+  }
+
+  /**
+   * @param {Wire} wire
+   * @param {number} code
+   * @param {boolean} [isNoWay] refused, or no word in time: to try again at once is useless
+   */
+  #ended(wire, code, isNoWay) {
+    this.#drop(wire);
+    if (wire === this.#scout) return void (this.#scout = null);
+    this.#wire = null;
+    if (wire.opened && world.now() - wire.opened >= CALM) this.#attempt = 0;
     const what = verdict(code);
-    if (this.#opened && world.now() - this.#opened >= CALM) this.#attempt = 0;
-    this.#drop();
     if (what === "closed" || (what === "signed-out" && this.#askedAgain)) {
-      this.#over = true;
-      this.tell(what);
-      return;
+      return this.page.tell(/** @type {State} */ (what));
     }
     this.#askedAgain = what === "signed-out";
-    const { retry_after: retryAfter } = this.#bye ?? { retry_after: 0 };
-    const spread = this.#bye ? 0 : this.#spread; // a goodbye has told each page its own time
-    const wait = this.#askedAgain ? 1000 : backOff(this.#attempt++, world.random(), retryAfter ?? 0, spread);
-    this.#notBefore = world.now() + (retryAfter ?? 0) * 1000;
+    if (world.online() && (isNoWay || ++this.#failures > 1)) {
+      this.#failures = 0;
+      this.#index = (this.#index + 1) % this.rungs.length;
+      if (this.#index) return this.#open();
+    }
+    const retryAfter = wire.bye?.retry_after ?? 0;
+    if (wire.bye && !retryAfter && !this.#askedAgain) return this.#open(); // it was full or old: go on at once
+    this.#notBefore = world.now() + retryAfter * 1000;
+    const spread = wire.bye ? 0 : this.#spread; // a goodbye has told each page its own time
+    const wait = this.#askedAgain ? 1000 : backOff(this.#attempt++, world.random(), retryAfter, spread);
     this.#retry = world.later(() => this.#open(), wait);
-    this.tell(world.online() ? "reconnecting" : "offline");
+    this.page.tell(world.online() ? "reconnecting" : "offline");
   }
 
-  #drop() {
-    world.never(this.#watchdog);
-    const socket = this.#socket;
-    this.#socket = null;
-    this.#opened = 0;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+  #drop(/** @type {Wire | null} */ wire) {
+    world.never(wire?.timer);
+    wire?.close?.();
+  }
+}
+
+/** Of the tabs with one key one leads: it has the line, and passes on what it hears. Those that follow judge it by their own
+ * positions and fill gaps by HTTP. Alone where the browser lacks what it takes. */
+export class SharedLine extends Line {
+  /** @type {Way & {name: string} | null} */ #gap = null; // while another tab leads: what fills gaps
+  /** @type {BroadcastChannel | null} */ #channel = null;
+  /** @type {AbortController | null} */ #leave = null; // set while it runs
+  /** @type {((value: unknown) => void) | undefined} */ #release;
+  /** @type {Timer} */ #timer;
+  #quiet = 0; // beats since the leader was heard
+  #asked = ""; // where the leader stood when the gap to it was last asked for
+  #isTaking = false; // the lead, whoever has it
+
+  /**
+   * @param {[Name, string][]} rungs
+   * @param {Page} page
+   * @param {string} key empty: each tab its own line
+   */
+  constructor(rungs, page, key) {
+    super(rungs, page);
+    this.key = key;
+  }
+
+  get way() {
+    return this.#gap ?? super.way;
+  }
+
+  start() {
+    if (this.#leave) return;
+    const { signal } = (this.#leave = new AbortController());
+    this.#channel = attempt(() => this.key && world.locks() && world.channel(this.key)) || null;
+    if (!this.#channel) return this.#lead();
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    const url = this.rungs.at(-1)?.[1] ?? "";
+    this.#gap = { ...ways.polling(url, this.page, this.page.receive, () => {}, true), name: "shared" };
+    this.#asked = "";
+    this.#isTaking = false;
+    this.page.tell("connecting");
+    this.#want({ signal });
+    this.wake();
+  }
+
+  close() {
+    this.#leave?.abort();
+    this.#leave = null;
+    this.#gap?.close();
+    this.#gap = null;
+    super.close();
+    this.#channel?.close();
+    this.#channel = null;
+    world.never(this.#timer);
+    this.#release?.(null);
+  }
+
+  /** @param {boolean} [isOnline] */
+  wake(isOnline) {
+    if (!this.#gap) return super.wake(isOnline);
+    this.#quiet = 0;
+    this.#say({ wake: true });
+    this.#beat();
+  }
+
+  /** If it leads: tells the others where this tab stands, and what it has just heard. @param {any} [message] */
+  cast(message) {
+    if (!this.#gap) this.#say({ ...this.page.stands(), isHidden: !isVisible(), message });
+  }
+
+  /** @param {LockOptions} options `steal`: from a leader that is hidden or does not answer */
+  #want(options) {
+    if (this.#isTaking) return;
+    this.#isTaking = !!options.steal;
+    const { signal } = /** @type {AbortController} */ (this.#leave);
+    const hold = (/** @type {(value: unknown) => void} */ release) => {
+      this.#release = release;
+      this.#lead();
+    };
+    world.locks().request(this.key, options, () => signal.aborted || new Promise(hold)).catch(() => {
+      if (signal.aborted) return;
+      if (this.#gap) return this.#lead(); // locks are denied here
+      this.close(); // it was taken
+      this.start();
+    });
+  }
+
+  #lead() {
+    world.never(this.#timer);
+    this.#gap?.close();
+    this.#gap = null;
+    super.start();
+  }
+
+  #say(/** @type {object} */ what) {
+    this.#channel?.postMessage(what);
+  }
+
+  /** What a leader says has a `state`; the rest are questions of those who follow. */
+  #hear(/** @type {any} */ { state, position, isCatching, message, isHidden, wake }) {
+    if (!this.#gap) {
+      if (wake) super.wake();
+      if (!state) this.cast();
+    } else if (state) {
+      this.#quiet = 0;
+      if (isHidden && state === "connecting" && isVisible()) return this.#want({ steal: true }); // a visible tab first
+      this.page.tell(state);
+      if (message) return this.page.receive(message);
+      if (state !== "open" || isCatching) return;
+      if (position === this.page.stands().position) this.page.settle();
+      else if (position !== this.#asked) this.#gap.ask();
+      this.#asked = position;
+    }
+  }
+
+  /** A visible tab asks once a second whether its leader lives. In a hidden one timers are no clock. */
+  #beat() {
+    world.never(this.#timer);
+    if (!this.#gap || !isVisible()) return;
+    const quiet = this.#quiet++;
+    if (quiet > 2) this.#want({ steal: true });
+    else if (quiet) this.#say({});
+    this.#timer = world.later(() => this.#beat(), BEAT);
   }
 }
 
@@ -167,18 +421,57 @@ export class Line {
 const streams = new Set(); // a swapped-in fragment may bring a second element: the first one works, the others wait
 
 export class NotificationStream extends HTMLElement {
-  /** @type {Line | null} */ #line = null;
-  /** @type {Map<string, Command>} */ #pending = new Map();
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #suspicion;
+  /** @type {SharedLine | null} */ #line = null;
+  /** @type {Map<string, Waiting>} */ #waiting = new Map(); // commands, until they are done
+  /** @type {Timer} */ #suspicion;
   /** @type {Item[]} */ #arrived = [];
   #leave = new AbortController();
-  #ref = 0;
+  #serial = 0;
   #newest = 0; // the highest number that this page knows; what lies above is an arrival
-  #catching = false; // between a hello and the end of its answer
+  #isCatching = true; // until what was missed is here
+  #isPosting = false;
 
   /** The last applied position; kept in the attribute, so that a cached or moved page resumes where its rows stand. */
   get position() {
     return this.getAttribute("position") ?? "";
+  }
+
+  /** @returns {State} */
+  get state() {
+    return /** @type {State} */ (this.getAttribute("state") ?? "connecting");
+  }
+
+  get unread() {
+    return Number(this.getAttribute("unread"));
+  }
+
+  get unseen() {
+    return Number(this.getAttribute("unseen"));
+  }
+
+  /** "websocket", "events", "polling"; "shared": another tab's; "": none just now. */
+  get transport() {
+    return this.#line?.way?.name ?? "";
+  }
+
+  /**
+   * As `notifications:command` does. Fulfilled when it has been carried out, by the stamp of its step (0: nothing to do), which
+   * undoes it; rejected when it was refused.
+   * @returns {Promise<{stamp: number}>}
+   */
+  command(/** @type {Command} */ command) {
+    return new Promise((resolve, reject) => {
+      /** @type {Waiting["settle"]} */
+      const settle = (stamp) => (stamp === undefined ? reject(Error("refused")) : resolve({ stamp }));
+      if (!this.#take(command, settle)) settle();
+    });
+  }
+
+  /** Asks for what has happened since `position`: after a step of the site's own that no server process may have rung for. */
+  refresh() {
+    world.never(this.#suspicion);
+    this.#isCatching = true;
+    this.#line?.way?.ask?.();
   }
 
   connectedCallback() {
@@ -190,7 +483,9 @@ export class NotificationStream extends HTMLElement {
     queueMicrotask(() => {
       if (this.isConnected) return; // only moved
       streams.delete(this);
-      this.#stop();
+      this.#leave.abort();
+      this.#sleep();
+      this.#line = null;
       NotificationStream.#elect();
     });
   }
@@ -201,89 +496,100 @@ export class NotificationStream extends HTMLElement {
 
   #start() {
     if (this.#line) return;
-    this.#newest = Number(this.getAttribute("top") ?? 0);
-    const url = new URL(this.getAttribute("url") ?? "", document.baseURI);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    this.#line = new Line(url.href, this.#receive, this.#tell);
+    this.#newest = Number(this.getAttribute("top"));
+    for (const command of parse(recall(this.#key)) ?? []) this.#take(command);
+    const known = [["websocket", "url"], ["events", "events-url"], ["polling", "changes-url"]];
+    const rungs = known.map(([name, attribute]) => [name, this.getAttribute(attribute)]);
+    const page = {
+      stands: () => ({ position: this.position, state: this.state, isCatching: this.#isCatching }),
+      hello: this.#hello,
+      receive: this.#receive,
+      tell: this.#tell,
+      settle: this.#settle,
+    };
+    const key = this.#key && this.#key + this.#language;
+    this.#line = new SharedLine(/** @type {[Name, string][]} */ (rungs.filter(([, url]) => url)), page, key);
     const { signal } = (this.#leave = new AbortController());
     document.addEventListener("notifications:command", this.#command, { signal });
-    document.addEventListener("visibilitychange", this.#wake, { signal });
-    for (const name of ["online", "pageshow"]) addEventListener(name, this.#wake, { signal });
-    addEventListener("pagehide", this.#sleep, { signal });
+    for (const name of ["visibilitychange", "freeze", "resume", "online", "pageshow", "pagehide"]) {
+      addEventListener(name, this.#wake, { signal, capture: true });
+    }
     this.#line.start();
   }
 
-  #stop() {
-    this.#line?.stop();
-    this.#line = null;
-    world.never(this.#suspicion);
-    this.#leave.abort();
+  /** Of this session; without the address to fill gaps from tabs can share nothing. */
+  get #key() {
+    return (this.getAttribute("changes-url") && this.getAttribute("tabs")) || "";
   }
 
-  #wake = () => {
-    if (document.visibilityState === "visible") this.#line?.wake();
+  get #language() {
+    return this.getAttribute("language") ?? "";
+  }
+
+  /** Out of sight for good, in the back/forward cache or frozen a page keeps nothing that another may need: socket, lock. */
+  #wake = (/** @type {Event} */ { type }) => {
+    if (/hide|freeze/.test(type)) return this.#sleep();
+    if (/show|resume/.test(type)) this.#line?.start();
+    const isOnline = type === "online";
+    if (isOnline || isVisible()) this.#line?.wake(isOnline);
+    this.#flush();
   };
 
-  /** An open socket keeps a page out of the back/forward cache. */
-  #sleep = (/** @type {Event} */ event) => {
-    if (!(/** @type {PageTransitionEvent} */ (event).persisted)) return;
-    this.#line?.stop();
-    addEventListener("pageshow", () => this.#line?.start(), { once: true, signal: this.#leave.signal });
-  };
+  #sleep() {
+    world.never(this.#suspicion);
+    this.#line?.close();
+  }
 
   #tell = (/** @type {State} */ state) => {
-    if (state === "open") return this.#hello(); // said once the server has answered
-    this.#say(state);
+    if (state !== "open") this.#isCatching = true;
+    if (state !== this.getAttribute("state")) {
+      this.setAttribute("state", state);
+      this.#emit("state", { state });
+    }
+    this.#line?.cast();
+    if (state === "signed-out" || state === "closed") {
+      this.#line?.close();
+      this.#abandon();
+    }
+    if (state !== "open") return;
+    for (const waiting of this.#waiting.values()) waiting.isSent = false;
+    this.#flush();
   };
 
-  #say(/** @type {State} */ state) {
-    this.setAttribute("state", state);
-    this.#emit("state", { state });
-  }
+  #settle = () => {
+    this.#isCatching = false;
+    this.#line?.cast();
+  };
 
-  #hello() {
-    world.never(this.#suspicion);
-    this.#catching = true;
-    this.#arrived = [];
-    this.#send({ type: "hello", position: this.position, language: this.getAttribute("language") ?? "" });
-    for (const command of this.#pending.values()) this.#send(command);
-  }
+  #hello = () => {
+    const frame = { type: "hello", position: this.position, language: this.#language };
+    this.#show("out", frame);
+    return frame;
+  };
 
   #send(/** @type {{type: string, [field: string]: unknown}} */ frame) {
-    this.#line?.send(frame);
-    this.#emit("frame", { direction: "out", type: frame.type, data: frame });
+    const isSent = this.#line?.way?.send?.(frame);
+    if (isSent) this.#show("out", frame);
+    return isSent;
   }
 
   #receive = (/** @type {any} */ message) => {
-    this.#emit("frame", { direction: "in", type: message.type, data: message });
-    switch (message.type) {
-      case "welcome":
-        this.#line?.welcome(message.spread_seconds);
-        return this.#say("open");
-      case "delta":
-        return this.#delta(message);
-      case "reset":
-        this.#apply(message, true);
-        return this.#acknowledge(message);
-      case "heartbeat":
-        return this.#beat(message.position);
-      case "done":
-        return this.#pending.delete(message.ref);
-      case "error":
-        return this.#refused(message);
-    }
+    this.#show("in", message);
+    const { type, position, ref, code, stamp = 0 } = message;
+    if (type === "delta") this.#delta(message);
+    else if (type === "reset") this.#apply(message, true);
+    else if (type === "heartbeat") this.#beat(position);
+    else if (type === "done") this.#end(ref, stamp);
+    else if (type === "error") this.#refused(this.#waiting.get(ref));
+    else if (code === 4401) this.#abandon();
+    if (message.ack) this.#send({ type: "ack", ack: message.ack }); // so that the server knows that what it sends is read
+    if (position) this.#line?.cast(message);
   };
 
   #delta(/** @type {any} */ delta) {
     const what = judge(this.position, delta);
     if (what === "apply") this.#apply(delta, false);
-    this.#acknowledge(delta);
-    if (what === "ask" && !this.#catching) this.#hello();
-  }
-
-  /** Some messages ask for it, so that the server knows that what it sends is read. */
-  #acknowledge(/** @type {{ack?: string}} */ { ack }) {
-    if (ack) this.#send({ type: "ack", ack });
+    if (what === "ask" && !this.#isCatching) this.refresh();
   }
 
   #beat(/** @type {string} */ position) {
@@ -291,70 +597,142 @@ export class NotificationStream extends HTMLElement {
     world.never(this.#suspicion);
     if (position === this.position) return;
     const stuck = this.position;
-    this.#suspicion = world.later(() => this.position === stuck && this.#hello(), SUSPICION);
+    this.#suspicion = world.later(() => this.position === stuck && this.refresh(), SUSPICION);
   }
 
   #apply(/** @type {any} */ message, /** @type {boolean} */ reset) {
     const isFirst = !this.position;
-    this.setAttribute("position", message.position);
-    for (const item of message.items) {
-      if (!(item.number > this.#newest)) continue;
-      if (!isFirst && !item.read && !item.archived) this.#arrived.push(item);
-    }
-    for (const item of message.items) this.#newest = Math.max(this.#newest, item.number ?? 0);
     const { items, ops = [], more, unread, unseen, seen_upto: seenUpto } = message;
+    for (const name of ["position", "unread", "unseen"]) this.setAttribute(name, message[name]);
+    const known = this.#newest;
+    for (const item of items) {
+      if (!isFirst && item.number > known && !item.read && !item.archived) this.#arrived.push(item);
+      this.#newest = Math.max(this.#newest, item.number ?? 0);
+    }
     this.#emit("changed", { items, ops, reset, more: reset ? more : undefined, unread, unseen, seenUpto });
     for (const count of document.querySelectorAll("[data-notifications-unread]")) count.textContent = unread;
     if (more && !reset) return; // the rest of this catch-up follows
-    const live = !this.#catching;
-    this.#catching = false;
+    const live = !this.#isCatching;
+    this.#isCatching = false;
     const arrived = this.#arrived.splice(0).sort((a, b) => a.number - b.number);
     if (arrived.length) this.#emit("new", { items: arrived, live }, true);
   }
 
   #command = (/** @type {Event} */ event) => {
-    const { type, ids, upto = type === "seen" ? this.#newest : undefined } = /** @type {CustomEvent} */ (event).detail;
-    if (!ids === (upto === undefined)) return; // says nothing or two things: not a command
-    event.preventDefault(); // taken: whoever asked need not submit the form
-    const command = { type, ref: String(++this.#ref), ...(ids ? { ids } : { upto }) };
-    if (!this.#line?.isOpen || this.#pending.size >= PENDING) return void this.#post(command);
-    this.#pending.set(command.ref, command);
-    this.#send(command);
+    if (this.#take(/** @type {CustomEvent} */ (event).detail)) event.preventDefault(); // whoever asked need not submit the form
   };
 
-  #refused(/** @type {{ref: string}} */ error) {
-    const command = this.#pending.get(error.ref);
-    this.#pending.delete(error.ref);
-    if (command) void this.#post(command);
+  /**
+   * Whether it is a command. Then it waits until it is done, and is sent as soon as there is a way.
+   * @param {Command} detail
+   * @param {Waiting["settle"]} [settle]
+   */
+  #take(detail, settle) {
+    const key = String(++this.#serial);
+    const { type, ids, stamp, upto = type === "seen" ? this.#newest : undefined, ref = key } = detail;
+    if ([ids, upto, stamp].filter((value) => value !== undefined).length !== 1) return false;
+    if (this.#waiting.size >= KEPT) this.#end(this.#waiting.keys().next().value ?? "");
+    const command = { type, ids, upto, stamp, ref };
+    const isSent = !this.#isPosting && this.#waiting.size < BURST && this.#send({ ...command, ref: key });
+    this.#waiting.set(key, { command, isSent, settle });
+    this.#keep();
+    this.#flush();
+    return true;
   }
 
-  /** The command as the POST that its button makes without JavaScript; the answer is a fresh first page. */
-  async #post(/** @type {Command} */ command) {
+  /** Posts what could not go over a socket, one after the other: so it cannot be too much, and is done in its order. */
+  #flush() {
+    if (!this.#line || this.#isPosting || !world.online() || !/^(open|conn)/.test(this.state)) return;
+    for (const [key, { isSent, command }] of this.#waiting) if (!isSent) return void this.#post(key, command);
+  }
+
+  /** The command as the POST that its button makes without JavaScript. */
+  async #post(/** @type {string} */ key, /** @type {Command} */ { type, ids, upto, stamp }) {
+    this.#isPosting = true;
     const body = new URLSearchParams();
     for (const input of this.querySelectorAll("input")) body.append(input.name, input.value); // the CSRF token
-    for (const id of command.ids ?? []) body.append(command.type, String(id));
-    if (!command.ids) body.append(`${command.type}_upto`, String(command.upto));
+    for (const id of ids ?? []) body.append(type, String(id));
+    if (!ids) body.append(type + (stamp ? "_stamp" : "_upto"), String(stamp ?? upto));
+    let step;
     try {
-      const headers = { Accept: "application/json" };
-      const answer = await world.fetch(this.getAttribute("post-to") ?? "", { method: "POST", body, headers, keepalive: true });
-      if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-      const page = await answer.json();
-      if (!this.#line?.isOpen) this.#apply(page, true); // else the delta says it, in order
+      const signal = AbortSignal.timeout(PATIENCE);
+      const answer = await world.fetch(this.getAttribute("post-to") ?? "", { method: "POST", body, headers, signal, keepalive: true });
+      if (answer.ok && !answer.redirected) step = (await answer.json()).stamp ?? 0;
     } catch {
-      this.#emit("failed", command);
+      // no network, or no page of ours
     }
+    this.#isPosting = false;
+    if (step !== undefined || world.online()) this.#end(key, step);
+    this.#line?.wake(); // where it polls, what came of it shows now
+    this.#flush();
   }
 
-  #emit(/** @type {string} */ name, /** @type {object} */ detail, cancelable = false) {
+  /** Another way may take what the socket has not. */
+  #refused(/** @type {Waiting | undefined} */ waiting) {
+    if (waiting) waiting.isSent = false;
+    this.#flush();
+  }
+
+  /** @param {string} key @param {number} [step] the one that it has taken, 0 if there was nothing to do; none: it has failed */
+  #end(key, step) {
+    const waiting = this.#waiting.get(key);
+    if (!waiting) return;
+    this.#waiting.delete(key);
+    this.#keep();
+    const { command, settle } = waiting;
+    this.#emit(step === undefined ? "failed" : "done", { ...command, stamp: step ?? command.stamp });
+    settle?.(step);
+  }
+
+  /** The session is over: what waits was this user's, and whoever signs in next may be another. */
+  #abandon() {
+    for (const key of this.#waiting.keys()) this.#end(key);
+  }
+
+  /** A reload loses no command; it is no other user's, since their key is another. */
+  #keep() {
+    if (this.#key) keep(this.#key, JSON.stringify([...this.#waiting.values()].map(({ command }) => command)));
+  }
+
+  #show(/** @type {string} */ direction, /** @type {{type: string}} */ data) {
+    this.#emit("frame", { direction, type: data.type, data });
+  }
+
+  /** @param {string} name @param {object} detail @param {boolean} [cancelable] */
+  #emit(name, detail, cancelable) {
     document.dispatchEvent(new CustomEvent(`notifications:${name}`, { detail, cancelable }));
   }
 }
 
+function isVisible() {
+  return document.visibilityState === "visible";
+}
+
+/** Where the page asks for what comes after its position. */
+function from(/** @type {string} */ url, /** @type {Page} */ page) {
+  return `${url}?${new URLSearchParams(page.hello())}`;
+}
+
+function recall(/** @type {string} */ name) {
+  return attempt(() => world.storage()[`notifications-${name}`]);
+}
+
+/** For this tab, for as long as it is open, if it may. */
+function keep(/** @type {string} */ name, /** @type {string} */ value) {
+  attempt(() => (world.storage()[`notifications-${name}`] = value));
+}
+
+/** What is not of this protocol is null: a rolling deploy or a proxy; the next heartbeat tells whether we miss anything. */
 function parse(/** @type {unknown} */ data) {
+  return attempt(() => JSON.parse(String(data)));
+}
+
+/** @template T @param {() => T} run what may be denied, or make no sense: then null */
+function attempt(run) {
   try {
-    return JSON.parse(String(data));
+    return run();
   } catch {
-    return null; // not of this protocol: a rolling deploy or a proxy; the next heartbeat tells whether we miss anything
+    return null;
   }
 }
 

@@ -6,7 +6,7 @@
  */
 
 /**
- * @typedef {import("./notification-stream.js").Item & {actions?: object[], answer?: string}} Item
+ * @typedef {import("./notification-list.js").Item} Item
  * @typedef {import("./notification-stream.js").Change} Change
  */
 
@@ -213,14 +213,15 @@ export class NotificationToasts extends HTMLElement {
     for (const { countdown } of this.#shown.values()) countdown?.[method]();
   };
 
-  /** An action of the site's; what comes of it is told in the lists. */
+  /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
   #submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     const button = /** @type {HTMLButtonElement} */ (event.submitter);
     const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
     if (toast.ariaBusy) return;
     toast.ariaBusy = "true";
-    const body = new FormData(button.form ?? undefined, button);
+    const body = new FormData(button.form ?? undefined);
+    body.set(button.name, String(toast.dataset.id));
     const answer = await fetch(button.formAction, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
     toast.ariaBusy = null;
     if (answer?.ok) this.#dismiss(toast);

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group, User
 from django.dispatch import Signal
 from django.utils.translation import gettext_lazy as _
 
-from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
+from notifications import Action, Change, Draft, Kind, Text, aanswer, anotify, answer, notify, rule, signal_rule
 from notifications.inbox import State, mark, mark_seen, read_page, states
 from notifications.models import Event
 from notifications.protocol import Item
@@ -36,7 +36,11 @@ def somebody_changed(change: Change) -> Draft | None:
 
 @rule(User, updated=True)
 def several_drafts(change: Change) -> list[Draft]:
-    return [Draft(joined, to=change.instance, title="a plain string"), Draft("user.plain", to=[1, 2], title=_("lazy"))]
+    actions = [Action(_("Yes"), "/yes/", primary=True), Action(Text("%(count)d time", plural="%(count)d times", count=2), "/no/")]
+    return [
+        Draft(joined, to=change.instance, title="a plain string", actions=actions),
+        Draft("user.plain", to=[1, 2], title=_("lazy"), actions=(Action("Maybe", "/maybe/"),)),
+    ]
 
 
 @signal_rule(paid, sender=User)
@@ -47,10 +51,15 @@ def somebody_paid(sender: type[User], user: User, **named: Any) -> Draft:
 def calls(user: User, group: Group) -> None:
     assert_type(notify(joined, to=user, title="Hello"), Event | None)
     assert_type(notify("user.plain", to=[user, group], title=Text("Hello"), body="there"), Event | None)
+    notify(joined, to=user, title="Do you agree?", actions=[Action("I do", "/agree/")])
+    answer(7, Text(_("You agree since %(day)s"), day="Monday"), to=user)
+    answer("7", _("You agree"), to=[user, 4])
 
 
 async def calls_from_a_coroutine(user: User) -> None:
     assert_type(await anotify(joined, to=user, title="Hello", severity="error"), Event | None)
+    await anotify(joined, to=user, title="Do you agree?", actions=[Action("I do", "/agree/")])
+    await aanswer("7", "You agree", to=User.objects.filter(is_staff=True))
 
 
 def inbox_of(user: User) -> None:
@@ -58,10 +67,13 @@ def inbox_of(user: User) -> None:
     assert_type(page.items, list[Item])
     assert_type(page.unread, int)
     assert_type(page.items[0].title, str)
+    assert_type(page.items[0].actions[0].primary, bool)
+    assert_type(page.items[0].answer, str)
     assert_type(states([user.pk]), dict[str, State])
     mark(user.pk, "read", upto=page.top)
     mark(user.pk, "archive", ids=[1, 2])
-    mark_seen(user.pk, page.top)
+    assert_type(mark(user.pk, "undelete", stamp=mark(user.pk, "delete", upto=page.top)), int)
+    assert_type(mark_seen(user.pk, page.top), int)
 
 
 def what_became_of_them(layer: ChaosLayer) -> int:

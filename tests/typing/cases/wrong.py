@@ -3,7 +3,7 @@
 from django.contrib.auth.models import User
 
 import notifications
-from notifications import Change, Draft, Kind, Text, anotify, notify, rule, signal_rule
+from notifications import Action, Change, Draft, Kind, Text, aanswer, anotify, answer, notify, rule, signal_rule
 from notifications.inbox import mark, read_page
 from notifications.testing import ChaosLayer
 
@@ -15,14 +15,27 @@ Draft(joined, to=[], title=42)  # E: arg-type
 Draft(joined, to=[])  # E: call-arg
 Draft(joined, to=[], title="x", colour="red")  # E: call-arg
 Draft(joined, to=[], title="x").title = "y"  # E: misc
+Draft(joined, to=[], title="x", actions=["Yes"])  # E: list-item
+Draft(joined, to=[], title="x", actions=Action("Yes", "/yes/"))  # E: arg-type
+
+Action("Yes")  # E: call-arg
+Action("Yes", "/yes/", True)  # E: call-arg
+Action("Yes", None)  # E: arg-type
+Action("Yes", "/yes/").url = "/no/"  # E: misc
 
 notify(joined, title="x")  # E: call-arg
 notify(joined, to=[], title="x", severity="fatal")  # E: arg-type
 notify(joined, to=[], title="x", data=[1])  # E: arg-type
+notify(joined, to=[], title="x", actions=[("Yes", "/yes/")])  # E: list-item
+
+answer(7, "Yes")  # E: call-arg
+answer(None, "Yes", to=1)  # E: arg-type
+answer(7, 5, to=1)  # E: arg-type
 
 
 async def calls() -> None:
     anotify(joined, to=[], title="x")  # E: unused-coroutine
+    aanswer(7, "Yes", to=1)  # E: unused-coroutine
     await anotify(joined, to=[], titel="x")  # E: call-arg
 
 
@@ -42,6 +55,7 @@ def writes_to_the_change(change: Change) -> None:
 read_page(1, show="everything")  # E: arg-type
 mark(1, "forget", upto=1)  # E: arg-type
 mark(1, "read", [1])  # E: call-arg
+mark(1, "read", stamp="x")  # E: arg-type
 notifications.notfy()  # E: attr-defined
 ChaosLayer(seed="x")  # E: arg-type
 ChaosLayer(lose=0.3)  # E: call-arg

@@ -32,9 +32,11 @@ async function refresh() {
   }
 }
 
-document.addEventListener("notifications:new", (event) => {
-  const items = event.detail?.items ?? [event.detail?.item ?? event.detail];
+function follow(items) {
   const isBoard = document.querySelector('[data-refresh="orders"]') !== null;
   const isMine = items.some((item) => item?.url && new URL(item.url, location.href).pathname === location.pathname);
-  if (isBoard || isMine) refresh();
-});
+  if (items.length && (isBoard || isMine)) refresh();
+}
+
+document.addEventListener("notifications:new", (event) => follow(event.detail?.items ?? [event.detail?.item ?? event.detail]));
+document.addEventListener("notifications:changed", (event) => follow(event.detail.items.filter((item) => item.answer)));
