@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,14 @@ class Window:
         """Waits until the page's socket has been answered."""
         expect(self.page.locator("notification-stream")).to_have_attribute("state", "open")
         return self
+
+    def until(self, expression: str, within: float = 60.0) -> None:
+        """Waits until the expression is true in the page. `wait_for_function` would want to evaluate it as the page does, which
+        the site's policy forbids."""
+        deadline = time.monotonic() + within
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"not within {within} s: {expression}"
+            self.page.wait_for_timeout(20)
 
     def stay(self) -> None:
         """From here on `has_stayed` tells whether the page was ever loaded anew."""

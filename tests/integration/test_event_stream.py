@@ -92,7 +92,7 @@ async def test_a_page_is_welcomed_brought_on_and_kept_current(hub, mina, mina_se
         assert (reset["type"], delta["type"], delta["base"]) == ("reset", "delta", reset["position"])
         assert page.last_event_id == delta["position"] == str((await Inbox.objects.aget()).position)
         assert 1000 <= page.retry <= 1000 * (1 + hub.spread)
-        assert page.answer == {
+        assert page.headers == {
             "content-type": "text/event-stream",
             "cache-control": "private, no-store, no-transform",
             "x-accel-buffering": "no",

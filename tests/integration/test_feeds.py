@@ -101,6 +101,13 @@ def test_a_page_that_missed_nothing_gets_no_message(page, mina):
     assert page.ask()["messages"] == []
 
 
+def test_asking_is_cheap_where_nothing_has_happened(page, mina, django_assert_num_queries):
+    tell_all(mina, ["one"])
+    page.ask()
+    with django_assert_num_queries(3):  # session, user, inbox
+        page.ask()
+
+
 def test_a_page_is_led_on_by_steps_of_every_kind(page, mina):
     tell_all(mina, ["one", "two", "three", "four"])
     page.ask()

@@ -102,12 +102,12 @@ test("without Web Locks each visible tab shows it, and no hidden one", async () 
   assert.deepEqual(tabs.map(({ isMine }) => isMine), [true, true, false]);
 });
 
-test("what was read, archived, answered or deleted elsewhere needs no telling any more", () => {
-  const change = (...items) => ({ items, ops: [] });
-  for (const [name, fate] of Object.entries({ read: true, archived: true, answer: "Approved", hidden: true })) {
-    assert.equal(isDone(item(3), change(item(3, { [name]: fate }))), true, name);
-  }
-  assert.equal(isDone(item(3), change(item(3), item(4, { read: true }))), false);
-  assert.equal(isDone(item(3), { items: [], ops: [{ read_upto: 3 }] }), true);
-  assert.equal(isDone(item(3), { items: [], ops: [{ read_upto: 2, archived_upto: 2 }] }), false);
+test("what has taken a step since it arrived, or was read with others, needs no telling any more", () => {
+  const change = (...items) => ({ items, ops: [], reset: false });
+  assert.equal(isDone(item(3), change(item(3, { read: true }))), true);
+  assert.equal(isDone(item(3), change({ id: item(3).id, stamp: 9, hidden: true })), true);
+  assert.equal(isDone(item(3), change(item(2, { read: true }), item(4))), false);
+  assert.equal(isDone(item(3), { ...change(), ops: [{ read_upto: 3 }] }), true);
+  assert.equal(isDone(item(3), { ...change(), ops: [{ read_upto: 2 }, { archived_upto: 2 }] }), false);
+  assert.equal(isDone(item(3), { ...change(item(3), item(4)), reset: true }), false, "a fresh page names all, old and new");
 });

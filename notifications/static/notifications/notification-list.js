@@ -651,8 +651,10 @@ function pick(/** @type {Element} */ root, /** @type {string} */ name, /** @type
 }
 
 /** Put a value into the words that the server printed for it. */
-function word(/** @type {HTMLElement | null} */ element, /** @type {string | number} */ value) {
-  if (element?.dataset.label) element.textContent = element.dataset.label.replace(/{\w+}/, String(value));
+export function word(/** @type {HTMLElement | null} */ element, /** @type {string | number} */ value) {
+  if (!element?.dataset.label) return;
+  const { label, one } = element.dataset; // "3 new", "1 new": few languages have one word for both
+  element.textContent = ((value === 1 && one) || label).replace(/{\w+}/, String(value));
 }
 
 /** @returns {HTMLElement[]} */
