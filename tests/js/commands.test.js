@@ -228,7 +228,7 @@ test("what waits is not sent for another user, nor for another session", async (
   command({ type: "read", upto: 4 });
   const { storage } = before.scene;
   await before.leave();
-  const after = stream({ more: { ...shared, tabs: "k2" }, storage });
+  const after = stream({ more: { ...shared, tabs: "k2" }, without: alone, storage });
   after.scene.answer = done;
   greet(after.scene);
   await settle();
