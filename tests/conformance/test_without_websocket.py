@@ -129,10 +129,10 @@ async def test_events_are_welcome_then_what_was_missed_then_what_comes(target: T
         assert [message["type"] for message in reader.frames] == ["welcome", "reset"]
         await told(target, reader)
         assert [message["type"] for message in reader.frames] == ["welcome", "reset", "delta"]
-        assert reader.answer["content-type"] == "text/event-stream"
-        assert {"private", "no-store", "no-transform"} <= set(reader.answer["cache-control"].split(", "))
-        assert reader.answer["x-accel-buffering"] == "no"
-        assert "set-cookie" not in reader.answer
+        assert reader.headers["content-type"] == "text/event-stream"
+        assert {"private", "no-store", "no-transform"} <= set(reader.headers["cache-control"].split(", "))
+        assert reader.headers["x-accel-buffering"] == "no"
+        assert "set-cookie" not in reader.headers
         assert reader.retry is not None
         assert 1000 <= reader.retry <= 1000 * (1 + reader.frames[0]["spread_seconds"])
 

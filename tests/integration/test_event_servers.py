@@ -48,10 +48,10 @@ async def test_news_come_at_once_beside_a_socket_and_are_the_same(site, mina, mi
         for each in (page, socket):
             await each.until(lambda page: page.unread == 0)
         assert page.items == socket.items
-        assert page.answer["content-type"] == "text/event-stream"
-        assert page.answer["cache-control"] == "private, no-store, no-transform"
-        assert page.answer["x-accel-buffering"] == "no"
-        assert "set-cookie" not in page.answer
+        assert page.headers["content-type"] == "text/event-stream"
+        assert page.headers["cache-control"] == "private, no-store, no-transform"
+        assert page.headers["x-accel-buffering"] == "no"
+        assert "set-cookie" not in page.headers
     assert "Traceback" not in site.log
 
 
@@ -178,7 +178,7 @@ class DeafStream(HttpStream):
 
     async def open(self, target: str, headers: dict[str, str]) -> dict[str, str]:
         answer = await super().open(target, headers)
-        self.writer.transport.pause_reading()
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
         return answer
 
 

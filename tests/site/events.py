@@ -180,7 +180,7 @@ class EventPage(Page):
         self.retry: int | None = None
         self.streams = 0
         """How many answers it has read."""
-        self.answer: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
 
     async def connect(self, *, greets: bool = True, **headers: str) -> None:
         """Raises `Refused`."""
@@ -203,7 +203,7 @@ class EventPage(Page):
         query = urlencode({"position": self.printed_at, "language": self.language}, quote_via=quote)
         stream = self.stream_class(self)
         self.bye = self.close_code = None
-        self.answer = await stream.open(f"{self.path}?{query}", headers)
+        self.headers = await stream.open(f"{self.path}?{query}", headers)
         self.streams += 1
         self.socket = stream  # type: ignore[assignment]
         self._is_waiting_for_welcome = True
