@@ -446,6 +446,7 @@ export class NotificationList extends HTMLElement {
       heading.dataset.day = day;
       element.before(heading);
     }
+    list.role = rows.size ? "feed" : "group"; // a feed without articles would be none
     const waiting = elements.size - shown.length;
     const [fresh, link] = ["fresh", "more"].map((name) => this.#part(name));
     show(this, "fresh", waiting > 0);
