@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, expect
 
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, daphne_process, programs
@@ -118,7 +118,8 @@ class Shell:
 
     def run(self, database_url: str, code: str) -> str:
         """What the code has printed, on this SQLite file."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([database_url.removeprefix("sqlite:///"), code]) + "\n")
         self.process.stdin.flush()
         printed, error = json.loads(self.process.stdout.readline())
@@ -281,8 +282,12 @@ def watch(page: Page, faults: list[str]) -> None:
         if "Content Security Policy" in message.text or "violation" in message.text:
             faults.append(f"{page.url}: {message.text}")
 
+    def fail(error: Error) -> None:
+        if FIREFOX_SAYS not in str(error):
+            faults.append(f"{page.url}: {error}")
+
     page.on("console", hear)
-    page.on("pageerror", lambda error: FIREFOX_SAYS in str(error) or faults.append(f"{page.url}: {error}"))
+    page.on("pageerror", fail)
     page.add_init_script(
         "document.addEventListener('securitypolicyviolation', (e) =>"
         " console.error('violation: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile))"

@@ -1,6 +1,6 @@
 """A process that runs what it is told, on the SQLite file that it is told, without being started anew for each.
 
-    python -m tests.site.shell     on every line of its input `[file, code]` as JSON; answers each with `[printed, error]`
+python -m tests.site.shell     on every line of its input `[file, code]` as JSON; answers each with `[printed, error]`
 """
 
 import contextlib
@@ -31,10 +31,10 @@ def main() -> None:
         try:
             with contextlib.redirect_stdout(printed):
                 exec(code, {"__name__": "told"})
-        except Exception:  # whoever has told it is to know what came of it
+        except Exception:  # noqa: BLE001 - whoever has told it is to know what came of it
             error = traceback.format_exc()
         connection.close()  # so that the file can be copied and removed
-        print(json.dumps([printed.getvalue(), error]), flush=True)
+        print(json.dumps([printed.getvalue(), error]), flush=True)  # noqa: T201 - the parent reads it
 
 
 if __name__ == "__main__":
