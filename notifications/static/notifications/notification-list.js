@@ -274,8 +274,9 @@ export class NotificationList extends HTMLElement {
       document.addEventListener(`notifications:${name}`, (event) => hear(/** @type {CustomEvent} */ (event).detail), { signal });
     }
     document.addEventListener("scroll", () => !this.#isReading && this.#reveal(), { signal, capture: true, passive: true });
-    this.addEventListener("submit", this.#submit, { signal });
-    this.addEventListener("click", this.#click, { signal });
+    for (const [name, hear] of /** @type {[string, any][]} */ ([["submit", this.#submit], ["click", this.#click]])) {
+      this.addEventListener(name, hear, { signal, capture: true }); // before htmx, where it boosts links and forms
+    }
     this.addEventListener("auxclick", this.#click, { signal });
     this.addEventListener("change", this.#choose, { signal });
     this.addEventListener("beforetoggle", this.#toggle, { signal, capture: true });
@@ -506,7 +507,7 @@ export class NotificationList extends HTMLElement {
     if (row && button.dataset.part === "action") void this.#act(row, button);
     else if (isUndo && !value) button.dataset.waits = "true"; // until the server has said which step it was
     else if (!this.#give({ type, [by]: by === "ids" ? [value] : value })) return;
-    event.preventDefault();
+    take(event);
     this.#closeMenus();
     if (button === document.activeElement && (isUndo || button.hidden)) (row ?? this.#list).focus();
   };
@@ -538,7 +539,7 @@ export class NotificationList extends HTMLElement {
     if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
     const run = this.#runs[pressed?.dataset.part ?? ""];
     if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
-      event.preventDefault();
+      take(event);
       run(pressed);
     }
     if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
@@ -656,6 +657,12 @@ export function word(/** @type {HTMLElement | null} */ element, /** @type {strin
   if (!element?.dataset.label) return;
   const { label, one } = element.dataset; // "3 new", "1 new": few languages have one word for both
   element.textContent = ((value === 1 && one) || label).replace(/{\w+}/, String(value));
+}
+
+/** It is ours alone. */
+function take(/** @type {Event} */ event) {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** @returns {HTMLElement[]} */
