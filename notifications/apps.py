@@ -16,11 +16,14 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from notifications import checks, receivers, relay, ringer, session, signals
+        from notifications import admin_header, checks, receivers, relay, ringer, session, signals
+        from notifications.conf import app_settings
 
         checks.register_all()
         signals.event_committed.connect(relay.after_commit, dispatch_uid="notifications.relay")
         signals.inbox_stepped.connect(ringer.inbox_stepped, dispatch_uid="notifications.ringer")
         session.start()
         receivers.start()
+        if app_settings.ADMIN_BELL:
+            admin_header.start()
         autodiscover_modules("notification_rules")

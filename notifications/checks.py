@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.checks.registry import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
-from django.template import TemplateDoesNotExist, engines
+from django.template import Context, Engine, Origin, TemplateDoesNotExist, engines
 from django.template.backends.django import DjangoTemplates
+from django.template.loader_tags import BlockNode, ExtendsNode
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
-from notifications.conf import PREFIX, app_settings, defaults
+from notifications.conf import PREFIX, THEMES, app_settings, defaults
 from notifications.outbox import event_alias
 from notifications.relay import disturbs_writers
 from notifications.rules import registry as rules
@@ -46,6 +48,7 @@ def register_all() -> None:
     register(check_asgi)
     register(check_origins, Tags.security)
     register(check_templates, Tags.templates)
+    register(check_admin_bell, Tags.templates)
     register(check_databases)
     register(check_rules)
 
@@ -83,6 +86,12 @@ def check_settings(**_: Any) -> Iterable[CheckMessage]:
             f"NOTIFICATIONS_GROUP_PREFIX is {prefix!r}.",
             hint="Use at most 50 letters, digits, hyphens and underscores: it begins every channel-layer group name.",
             id="live_notifications.E003",
+        )
+    if isinstance(app_settings.THEME, str) and app_settings.THEME not in THEMES:
+        yield Error(
+            f"NOTIFICATIONS_THEME is {app_settings.THEME!r}.",
+            hint=f"It is one of {', '.join(map(repr, THEMES))}. Another look is made of the custom properties --notifications-*.",
+            id="live_notifications.E007",
         )
 
 
@@ -239,9 +248,49 @@ def check_templates(**_: Any) -> Iterable[CheckMessage]:
         )
 
 
-def _finds_templates(backend: DjangoTemplates) -> bool:
+def check_admin_bell(**_: Any) -> Iterable[CheckMessage]:
+    """A page of the admin gets its header from `admin/base_site.html`, or from what that extends."""
+    if app_settings.ADMIN_BELL is not True:
+        return
     try:
-        backend.get_template("notifications/bell.html")
+        backends = [each for each in engines.all() if isinstance(each, DjangoTemplates)]
+    except ImproperlyConfigured:  # Django says it
+        return
+    if not apps.is_installed("django.contrib.admin"):
+        problem, hint = "there is no admin", 'Add "django.contrib.admin" to INSTALLED_APPS, or take the setting out.'
+    elif not any(_finds_templates(each) and _finds_templates(each, "admin/base_site.html") for each in backends):
+        problem = "no DjangoTemplates engine finds both the admin's templates and ours"
+        hint = 'Give it "APP_DIRS": True in TEMPLATES, or the loader django.template.loaders.app_directories.Loader.'
+    elif not any(_has_block(each.engine, "admin/base_site.html", "usertools") for each in backends):
+        problem = "no admin/base_site.html, nor what it extends, has the block `usertools`"
+        hint = "Keep that block in it, or put {% notification_bell %} and {% notification_toasts %} into it yourself."
+    else:
+        return
+    yield Warning(f"NOTIFICATIONS_ADMIN_BELL is on, and {problem}.", hint=hint, id="live_notifications.W015")
+
+
+def _has_block(engine: Engine, name: str, block: str) -> bool:
+    """Whether the template or one that it extends has it, as far as the names stand in them."""
+    seen: list[Origin] = []
+    while True:
+        try:
+            template, origin = engine.find_template(name, skip=seen)
+        except TemplateDoesNotExist:
+            return False
+        seen.append(origin)
+        if any(getattr(node, "name", "") == block for node in template.nodelist.get_nodes_by_type(BlockNode)):
+            return True
+        extends: list[Any] = template.nodelist.get_nodes_by_type(ExtendsNode)
+        if not extends:
+            return False
+        name = extends[0].parent_name.resolve(Context())
+        if not isinstance(name, str) or not name:
+            return True  # a name that only a page knows
+
+
+def _finds_templates(backend: DjangoTemplates, name: str = "notifications/bell.html") -> bool:
+    try:
+        backend.get_template(name)
     except TemplateDoesNotExist:
         return False
     return True

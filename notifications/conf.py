@@ -1,12 +1,13 @@
 """The app's settings: name, type, default and reason in one place; read when used, so `override_settings` works."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
-__all__ = ["PREFIX", "app_settings", "defaults"]
+__all__ = ["PREFIX", "THEMES", "app_settings", "defaults"]
 
 PREFIX = "NOTIFICATIONS_"
+THEMES: Final = ("plain", "bootstrap", "admin")
 
 
 class AppSettings:
@@ -22,13 +23,19 @@ class AppSettings:
     """How often a server process looks up the inboxes and sessions of its connected users; the bound of guarantees 2 and 7."""
 
     SOCKETS_PER_USER: int = 20
-    """Open sockets that one user may have in one server process; a further one is closed with 4029."""
+    """Open sockets and event streams that one user may have in one server process; a further one is ended with 4029."""
 
     DIRECT_WRITES: bool = False
     """Whether frames go straight into Daphne's TCP connections where that is possible; see `direct.py`."""
 
     LOGIN_URL: str = ""
     """Where "Signed out: sign in again" leads; empty means Django's `LOGIN_URL`."""
+
+    THEME: str = "plain"
+    """Beside what the components stand: "bootstrap" and "admin" take their colours from Bootstrap 5 and from Django's admin."""
+
+    ADMIN_BELL: bool = False
+    """Whether the header of Django's admin has the bell. Read once, when the site starts."""
 
     def __getattribute__(self, name: str) -> Any:
         default = object.__getattribute__(self, name)

@@ -216,6 +216,7 @@ def typing(words: list[str]) -> Outcome:
 
 @stage
 def wheel(words: list[str]) -> Outcome:
+    provide(programs.node, wheel=NODE_WHEEL)
     return pytest("tests/wheel", words=words)
 
 
@@ -223,6 +224,9 @@ def wheel(words: list[str]) -> Outcome:
 def browser(words: list[str]) -> Outcome:
     """In a pytest process of its own: Playwright's event loop breaks async tests that share one with it."""
     provide(programs.chromium, apt="chromium")
+    with contextlib.suppress(Missing):  # the stories that are told in both browsers say so themselves
+        provide(programs.firefox, apt="firefox-esr")
+    npm_packages()
     return pytest("tests/browser", words=[*BY_TWO, *words])
 
 
@@ -340,18 +344,27 @@ def node_tests() -> Outcome:
 
 
 def tsc() -> Outcome:
-    """The compiler comes by npm, at the version that tests/js/package-lock.json names, and only when that changes."""
     folder = ROOT / "tests/js"
     if not (folder / "tsconfig.json").exists():
         return Outcome(not_run=["no tests/js/tsconfig.json"])
-    compiler, lock = folder / "node_modules/.bin/tsc", folder / "package-lock.json"
-    if not compiler.exists() or compiler.lstat().st_mtime < lock.stat().st_mtime:
-        provide(programs.npm, wheel=NODE_WHEEL)
-        say("    installing the TypeScript compiler (npm ci)")
-        if run([programs.npm(), "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder) != 0:
-            return Outcome(not_run=["npm could not install the TypeScript compiler"])
-        compiler.parent.touch()
+    try:
+        compiler = npm_packages() / ".bin/tsc"
+    except Missing as missing:
+        return Outcome(not_run=[str(missing)])
     return checks([str(compiler), "--noEmit", "-p", str(folder)])
+
+
+def npm_packages() -> Path:
+    """The TypeScript compiler and Bootstrap, as tests/js/package-lock.json names them: fetched when that changes."""
+    folder = ROOT / "tests/js"
+    done, lock = folder / "node_modules/.package-lock.json", folder / "package-lock.json"
+    if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
+        provide(programs.npm, wheel=NODE_WHEEL)
+        say("    installing TypeScript and Bootstrap (npm ci)")
+        if run([programs.npm(), "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder) != 0:
+            raise Missing("npm could not install what tests/js/package-lock.json names")
+        done.touch()
+    return folder / "node_modules"
 
 
 def run(

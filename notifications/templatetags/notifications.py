@@ -6,12 +6,15 @@ All tags of a page share one read of the inbox (`Reading`), and the first of the
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import template
+from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError, ProgrammingError, router, transaction
 from django.http import HttpRequest
@@ -19,6 +22,7 @@ from django.middleware.csrf import get_token
 from django.template.context import Context
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.formats import date_format
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -26,6 +30,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from notifications.conf import THEMES, app_settings
 from notifications.inbox import Page, read_page
 from notifications.items import safe_url
 from notifications.logs import is_due
@@ -36,7 +41,9 @@ from notifications.views import Listing, Reading, inbox_url, login_url, url_of
 __all__ = [
     "notification_age",
     "notification_bell",
+    "notification_day",
     "notification_list",
+    "notification_styles",
     "notification_title",
     "notification_toasts",
     "register",
@@ -46,6 +53,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 register = template.Library()
 
+POLICIES: Final = (
+    "SECURE_CSP",
+    "SECURE_CSP_REPORT_ONLY",
+    "CONTENT_SECURITY_POLICY",
+    "CONTENT_SECURITY_POLICY_REPORT_ONLY",
+)
 NOTHING: Final = Page(position="", top=0, items=[], unread=0, unseen=0, seen_upto=0, more=False, before=None)
 BLANK: Final = Item(  # what the `<template>` of a list is made of: every part there, every part empty
     id=0,
@@ -69,15 +82,39 @@ BLANK: Final = Item(  # what the `<template>` of a list is made of: every part t
 
 
 @register.simple_tag(takes_context=True)
-def notification_bell(context: Context, *, shortcuts: bool = True) -> SafeString:
-    """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys."""
-    return _print(context, "bell.html", heading=True, shortcuts=shortcuts)
+def notification_bell(
+    context: Context,
+    *,
+    title: bool = True,
+    favicon: bool | str = True,
+    app_badge: bool = True,
+    shortcuts: bool = True,
+    theme: str = "",
+) -> SafeString:
+    """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys.
+
+    While something is unseen, the count stands before the page's title and on the badge of an installed app, and our icon, or
+    the one at the URL `favicon`, in place of the site's. `shortcuts=False`: without keys. `theme` is for a page that looks unlike
+    the rest of the site.
+    """
+    signs = {"counts_in_title": title, "favicon": favicon, "counts_on_app": app_badge}
+    return _print(context, "bell.html", heading=True, shortcuts=shortcuts, theme=theme, more=signs)
 
 
 @register.simple_tag(takes_context=True)
-def notification_toasts(context: Context) -> SafeString:
-    """The corner in which new notifications show for a moment. Once a page, anywhere in its body."""
-    return _print(context, "toasts.html")
+def notification_toasts(context: Context, *, sound: bool | str = False, browser: bool = True, theme: str = "") -> SafeString:
+    """The corner in which new notifications show for a moment. Once a page, anywhere in its body.
+
+    `sound` (True, or the URL of one) and `browser` (notifications of the operating system) offer a switch each in the bell's
+    panel; both stay off until somebody turns them on.
+    """
+    return _print(context, "toasts.html", theme=theme, more={"sound": sound, "browser": browser})
+
+
+@register.simple_tag(takes_context=True)
+def notification_styles(context: Context, *, theme: str = "") -> SafeString:
+    """The stylesheets, for the page's head. Without this tag the first one in the body prints them."""
+    return _print(context, "styles.html", theme=theme)
 
 
 @register.simple_tag(takes_context=True)
@@ -99,6 +136,17 @@ def notification_age(moment: datetime) -> str:
     return _("just now") if (now - moment).total_seconds() < 60 else _("%(age)s ago") % {"age": timesince(moment, now, depth=1)}
 
 
+@register.filter(expects_localtime=True)
+def notification_day(moment: datetime) -> str:
+    """The heading of its day, in the page's time zone: "Today", "Yesterday", else the date as the reader writes it."""
+    day, today = moment.date(), timezone.now().astimezone(moment.tzinfo).date()
+    if day == today:
+        return _("Today")
+    if day == today - timedelta(days=1):
+        return _("Yesterday")
+    return date_format(day, "MONTH_DAY_FORMAT" if day.year == today.year else "DATE_FORMAT")
+
+
 @register.filter
 def notification_title(item: Item) -> SafeString:
     """The title, escaped, with the actor's and the target's name emphasised where they stand in it."""
@@ -113,7 +161,14 @@ def notification_title(item: Item) -> SafeString:
 
 
 def _print(
-    context: Context, name: str, *, listing: Listing | None = None, heading: bool = False, shortcuts: bool = True
+    context: Context,
+    name: str,
+    *,
+    listing: Listing | None = None,
+    heading: bool = False,
+    shortcuts: bool = True,
+    theme: str = "",
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> SafeString:
     request = context.get("request")
     user = _signed_in(request) if isinstance(request, HttpRequest) else None
@@ -121,7 +176,9 @@ def _print(
         return SafeString()  # also where an error page is rendered without a request: the bell must not break it
     reading = Reading.of(request)
     first = reading.first or reading.take(_read(request))
-    reading.serial += 1
+    is_head = name == "styles.html"
+    reading.serial += not is_head
+    prints_styles, reading.has_styles = not reading.has_styles, True
     is_page = request.method in ("GET", "HEAD")
     values = {
         "request": request,
@@ -133,16 +190,40 @@ def _print(
         "shortcuts": shortcuts,
         "serial": reading.serial,
         "prints_assets": reading.serial == 1,
+        "prints_styles": prints_styles,
+        "theme": _stylesheet(theme or app_settings.THEME),
+        "nonce": _nonce(request),
         "position": reading.position,
         "language": get_language() or "",
         "here": request.get_full_path() if is_page else inbox_url(),
         "tabs": _tabs(request, user.pk),
         "login_url": safe_url(login_url(request)),
         **{f"{each}_url": url_of(each) for each in ("inbox", "items", "mark", "socket", "events", "changes")},
+        **more,
     }
     ours = context.new(values)
     ours.autoescape = True  # also inside a block of the site's that turned it off
     return context.template.engine.get_template(f"notifications/{name}").render(ours)
+
+
+def _stylesheet(theme: str) -> str:
+    """Of the theme, beside the one of all. Another word than those that exist is no reason to break a page: a check tells it."""
+    return f"notifications/themes/{theme}.css" if theme in THEMES and theme != "plain" else ""
+
+
+def _nonce(request: HttpRequest) -> str:
+    """The Content-Security-Policy's, of django-csp or of Django 6, if this page has one already or the site's policy asks for it.
+
+    To look at it is to make one, and django-csp before 4 then writes it into policies that have never heard of nonces.
+    """
+    made = getattr(request, "_csp_nonce", None)
+    nonce = getattr(request, "csp_nonce", made)
+    return str(nonce) if nonce is not None and (made or _wants_nonces()) else ""
+
+
+def _wants_nonces() -> bool:
+    policies: list[Any] = [getattr(settings, name, None) for name in POLICIES]
+    return any("nonce" in repr(policy).lower() for policy in policies) or bool(getattr(settings, "CSP_INCLUDE_NONCE_IN", None))
 
 
 def _signed_in(request: HttpRequest) -> Any:

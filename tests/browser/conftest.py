@@ -1,4 +1,4 @@
-"""The demo under a Daphne of its own, and people with real Chromium windows on it.
+"""The demo under a Daphne of its own, and people with real windows on it: Chromium's, and Firefox's where a test says so.
 
 Every page that a person opens is watched: a violation of the site's Content-Security-Policy or an uncaught error in a script
 fails the test, whatever else it shows.
@@ -10,12 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, expect
 
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, daphne_process, programs
@@ -25,6 +26,10 @@ APPLICATION = "project.asgi:application"
 PASSWORD = "ring-the-bell"
 
 expect.set_options(timeout=20_000)  # a busy machine; a promise that holds is seen long before
+
+POINTERS = ["ui.primaryPointerCapabilities", "ui.allPointerCapabilities"]
+in_both_browsers = pytest.mark.parametrize("engine", ["chromium", "firefox"], indirect=True)
+"""The stories that every browser has to tell; in all others Chromium stands for the rest."""
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +41,27 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run"]
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     return {**browser_type_launch_args, "executable_path": str(chromium), "args": [*quiet, *sandbox]}
+
+
+@pytest.fixture(scope="session")
+def firefox(playwright: Playwright) -> Iterator[Browser]:
+    """The machine's own Firefox, which Playwright drives by WebDriver BiDi: what Chromium feigns by CDP is a preference here."""
+    try:
+        program = programs.firefox()
+    except Missing as missing:
+        not_run(missing)
+    firefox = playwright.firefox.launch(
+        channel="moz-firefox",
+        executable_path=str(program),
+        firefox_user_prefs={"ui.prefersReducedMotion": 1, **dict.fromkeys(POINTERS, 6)},  # 6: a mouse, whatever this machine has
+    )
+    yield firefox
+    firefox.close()
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "chromium"))
 
 
 def manage(database_url: str, *words: str, redis_url: str = "") -> str:
@@ -103,13 +129,20 @@ class Demo:
         return manage(self.database_url, "shell", "--no-imports", "-c", head + code, redis_url=self.redis_url)
 
 
+@contextlib.contextmanager
+def running_demo(seeded: Path, directory: Path, redis_url: str = "") -> Iterator[Demo]:
+    """The demo on a copy of the seeded database. With a Redis, what another process tells arrives at once."""
+    database = directory / "demo.sqlite3"
+    shutil.copy(seeded, database)
+    url = f"sqlite:///{database}"
+    with daphne_process(environment(url, redis_url), application=APPLICATION) as server:
+        yield Demo(server, url, redis_url)
+
+
 @pytest.fixture
 def demo(seeded_database: Path, sessions: dict[str, str], tmp_path: Path) -> Iterator[Demo]:
-    database = tmp_path / "demo.sqlite3"
-    shutil.copy(seeded_database, database)
-    url = f"sqlite:///{database}"
-    with daphne_process(environment(url), application=APPLICATION) as server:
-        yield Demo(server, url)
+    with running_demo(seeded_database, tmp_path) as demo:
+        yield demo
 
 
 class Window:
@@ -127,6 +160,14 @@ class Window:
         """Waits until the page's socket has been answered."""
         expect(self.page.locator("notification-stream")).to_have_attribute("state", "open")
         return self
+
+    def until(self, expression: str, within: float = 60.0) -> None:
+        """Waits until the expression is true in the page. `wait_for_function` would want to evaluate it as the page does, which
+        the site's policy forbids."""
+        deadline = time.monotonic() + within
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"not within {within} s: {expression}"
+            self.page.wait_for_timeout(20)
 
     def stay(self) -> None:
         """From here on `has_stayed` tells whether the page was ever loaded anew."""
@@ -216,8 +257,11 @@ People = Callable[..., Person]
 
 
 @pytest.fixture
-def person(browser: Browser, demo: Demo, sessions: dict[str, str], faults: list[str]) -> Iterator[People]:
+def person(
+    request: pytest.FixtureRequest, engine: str, demo: Demo, sessions: dict[str, str], faults: list[str]
+) -> Iterator[People]:
     """`person()` is somebody with a browser of their own; `at` another server. Further arguments are a context's."""
+    browser: Browser = request.getfixturevalue("browser" if engine == "chromium" else "firefox")
     with contextlib.ExitStack() as stack:
 
         def make(at: str = demo.url, **options: Any) -> Person:

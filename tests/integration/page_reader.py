@@ -6,7 +6,7 @@ from typing import Any
 
 from django.test import Client
 
-VOID = {"meta", "link", "input", "path", "circle", "br"}
+VOID = {"meta", "link", "input", "path", "circle", "br", "hr", "img"}
 
 
 @dataclass

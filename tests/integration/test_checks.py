@@ -75,6 +75,8 @@ def test_w001_an_unknown_setting(settings):
         ("CHANNEL_LAYER", 1),
         ("GROUP_PREFIX", None),
         ("LOGIN_URL", 5),
+        ("THEME", None),
+        ("ADMIN_BELL", "yes"),
     ],
 )
 def test_e001_a_setting_of_the_wrong_type(settings, name, value):
@@ -118,6 +120,20 @@ def test_e003_a_prefix_that_begins_no_group_name(settings, prefix):
 @pytest.mark.parametrize("prefix", ["a", "shop-1_x", "x" * 50])
 def test_e003_is_silent_for_a_prefix_that_does(settings, prefix):
     settings.NOTIFICATIONS_GROUP_PREFIX = prefix
+    assert ids() == []
+
+
+@pytest.mark.parametrize("theme", ["", "dark", "Bootstrap"])
+def test_e007_a_theme_that_there_is_not(settings, theme):
+    settings.NOTIFICATIONS_THEME = theme
+    (message,) = said()
+    assert message.id == PREFIX + "E007"
+    assert "'bootstrap'" in str(message.hint)
+
+
+@pytest.mark.parametrize("theme", ["plain", "bootstrap", "admin"])
+def test_e007_is_silent_for_those_that_there_are(settings, theme):
+    settings.NOTIFICATIONS_THEME = theme
     assert ids() == []
 
 
@@ -313,6 +329,38 @@ def test_w014_tags_that_print_nothing(settings):
     assert ids() == []
     settings.TEMPLATES = [{**without[0], "APP_DIRS": False}]  # which cannot find our templates anyway
     assert ids() == []
+
+
+def test_w015_an_admin_that_the_bell_cannot_be_put_into(settings):
+    settings.NOTIFICATIONS_ADMIN_BELL = True
+    assert ids() == []
+    settings.TEMPLATES = [with_base_site("{% extends 'admin/base.html' %}{% block branding %}mine{% endblock %}")]
+    assert ids() == [], "it stands in what that extends"
+    settings.TEMPLATES = [with_base_site("<header>{% block branding %}{% endblock %}</header>")]
+    assert ids() == ["W015"]
+    (message,) = said()
+    assert "`usertools`" in str(message.msg)
+    settings.TEMPLATES = [{**TEMPLATES[0], "APP_DIRS": False}]
+    (message,) = said()
+    assert message.id == PREFIX + "W015"
+    assert "APP_DIRS" in str(message.hint)
+    settings.NOTIFICATIONS_ADMIN_BELL = False
+    assert ids() == []
+
+
+def test_w015_no_admin_at_all(settings):
+    settings.NOTIFICATIONS_ADMIN_BELL = True
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != "django.contrib.admin"]
+    (message,) = checks_module.check_admin_bell()
+    assert message.id == PREFIX + "W015"
+    assert "django.contrib.admin" in str(message.hint)
+
+
+def with_base_site(text: str) -> dict[str, Any]:
+    own = ("django.template.loaders.locmem.Loader", {"admin/base_site.html": text})
+    processors: Any = TEMPLATES[0]["OPTIONS"]
+    options = {**processors, "loaders": [own, "django.template.loaders.app_directories.Loader"]}
+    return {"BACKEND": TEMPLATES[0]["BACKEND"], "OPTIONS": options}
 
 
 def test_w009_sqlite_without_a_write_ahead_log(monkeypatch, tmp_path):

@@ -4,8 +4,10 @@
  */
 
 import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 
-const FOLDER = new URL("../../notifications/static/notifications/", import.meta.url);
+const OWN = new URL("../../notifications/static/notifications/", import.meta.url);
+const FOLDER = process.env.CLIENT ? pathToFileURL(`${process.env.CLIENT}/`) : OWN; // what a wheel carries, in tests/wheel
 
 globalThis.HTMLElement ??= class extends EventTarget {
   #attributes = new Map();
@@ -153,7 +155,7 @@ export function enter(world) {
       if (!answer) throw new TypeError("no network");
       return answer;
     },
-    locks: () => undefined,
+    locks: () => ({}),
     storage: () => scene.storage,
     random: () => scene.random,
     now: () => clock.now,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { item, load } from "./client.js";
 
-const { Rows, age, dayName, dayOf, emphasised, keyOf, safeUrl } = await load("notification-list");
+const { Rows, age, dayName, dayOf, emphasised, keyOf, safeUrl, word } = await load("notification-list");
 
 function rows(numbers, { show = "active", floor = 0, isFiltered = false } = {}) {
   const list = new Rows(show, floor, isFiltered);
@@ -34,6 +34,18 @@ test("ages are told in the language's words", () => {
   assert.deepEqual([0, 5 * minute, 120 * minute, 3 * 1440 * minute].map((span) => age(span, "en")), ["now", "5 min. ago", "2 hr. ago", "3 days ago"]);
   assert.equal(age(-minute, "en"), "now", "a clock that is behind shows no future");
   assert.match(age(3 * 1440 * minute, "de"), /vor 3 Tagen/);
+});
+
+test("one is told in the singular, where the server printed it", () => {
+  const told = (dataset, value) => {
+    const element = { dataset };
+    word(element, value);
+    return element.textContent;
+  };
+  const french = { label: "{count} nouvelles", one: "1 nouvelle" };
+  assert.deepEqual([1, 2].map((count) => told(french, count)), ["1 nouvelle", "2 nouvelles"]);
+  assert.equal(told({ label: "Offline, as of {time}" }, "14:05"), "Offline, as of 14:05");
+  assert.equal(told({}, 1), undefined);
 });
 
 test("a new item enters, an older copy of a known one does not", () => {

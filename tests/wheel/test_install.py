@@ -1,5 +1,6 @@
 """The wheel, installed into a fresh site by the README's steps and nothing else, works there."""
 
+import gzip
 import http.cookiejar
 import json
 import os
@@ -18,7 +19,8 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from tests.servers import AsgiProcess, free_port
+from tests.conftest import not_run
+from tests.servers import AsgiProcess, Missing, free_port, programs
 from tests.wheel.readme import installation_steps
 
 pytestmark = pytest.mark.timeout(400)
@@ -27,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "django-live-notifications"
 ADMIN = {"USERNAME": "ada", "PASSWORD": "correct horse battery", "EMAIL": "ada@example.com"}
 FRAME_SECONDS = 20
+STATIC = "notifications/static/notifications"
+LARGEST = {".js": 14_000, ".css": 5_000}
+"""Bytes that a page loads of each kind, gzipped, each file by itself."""
 
 # A shell in which a reader follows the README knows nothing of this repository.
 STRANGER = dict.fromkeys(("DJANGO_SETTINGS_MODULE", "PYTHONPATH", "DATABASE_URL", "REDIS_URL", "VIRTUAL_ENV"))
@@ -177,6 +182,42 @@ def test_the_wheel_carries_the_app_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     for kind in ("migrations/0001_initial.py", "templates/notifications/", "static/notifications/", "locale/"):
         assert any(name.startswith(f"notifications/{kind}") for name in names), kind
+
+
+@pytest.mark.parametrize("kind", LARGEST)
+def test_what_a_page_loads_is_small(wheel: Path, kind: str, record_property) -> None:
+    """Without the themes: a page has one of them at the most."""
+    files = shipped(wheel, kind)
+    assert len(files) == len(list((ROOT / STATIC).glob(f"*{kind}")))
+    size = sum(len(gzip.compress(content, 9)) for content in files.values())
+    record_property(f"{kind} in the wheel, gzipped", size)
+    assert size <= LARGEST[kind]
+
+
+def test_the_wheel_explains_nothing_to_a_browser_and_the_repository_all(wheel: Path) -> None:
+    for kind in LARGEST:
+        for name, content in shipped(wheel, kind).items():
+            assert b"/**" in (ROOT / name).read_bytes() or b"/*" in (ROOT / name).read_bytes(), "the premise"
+            assert not any(line.strip().startswith((b"/*", b"*", b"//")) for line in content.splitlines()), name
+
+
+def test_the_scripts_that_ship_pass_the_clients_own_tests(wheel: Path, tmp_path: Path) -> None:
+    try:
+        node = programs.node()
+    except Missing as missing:
+        not_run(missing)
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    env = os.environ | {"CLIENT": str(tmp_path / STATIC)}
+    tests = sorted(str(path) for path in (ROOT / "tests/js").glob("*.test.*js"))
+    done = subprocess.run([node, "--test", *tests], cwd=ROOT, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert tests
+
+
+def shipped(wheel: Path, kind: str) -> dict[str, bytes]:
+    archive = zipfile.ZipFile(wheel)
+    names = [name for name in archive.namelist() if Path(name).parent == Path(STATIC) and name.endswith(kind)]
+    return {name: archive.read(name) for name in names}
 
 
 def test_the_fresh_site_passes_its_own_checks(python: Path, site: Path) -> None:

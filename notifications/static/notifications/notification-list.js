@@ -575,8 +575,14 @@ function write(/** @type {any} */ target, /** @type {Record<string, unknown>} */
 function show(/** @type {Element} */ root, /** @type {string} */ part, /** @type {unknown} */ value) {
   for (const element of all(root, `[data-part=${part}]`)) {
     element.hidden = !value;
-    if (element.dataset.label) element.textContent = element.dataset.label.replace(/{\w+}/, String(value));
+    word(element, value);
   }
+}
+
+/** Put a value into the words that the server printed for it: "3 new", "1 new"; few languages have one word for both. */
+export function word(/** @type {HTMLElement} */ element, /** @type {unknown} */ value) {
+  const { label, one } = element.dataset;
+  if (label) element.textContent = ((value === 1 && one) || label).replace(/{\w+}/, String(value));
 }
 
 /** Of the elements with this data attribute show those with this value. */

@@ -1,12 +1,24 @@
 /**
  * `<notification-toasts>`: what arrives while somebody looks, for a moment, in a corner; a polite live region. What was caught
- * up after an absence is one toast. Nothing here takes the focus, and the inbox has it all anyway.
+ * up after an absence, or came while the tab was hidden, is one toast. Nothing here takes the focus, and the inbox has it all.
+ * One of the browser's tabs shows it, one that is looked at. Where none is, one of them tells it by a notification of the
+ * operating system. That and a sound are for those who have switched them on.
  */
 
-/** @typedef {import("./notification-stream.js").Item} Item */
+/**
+ * @typedef {import("./notification-list.js").Item} Item
+ * @typedef {import("./notification-stream.js").Change} Change
+ */
 
 const MOST = 3;
 const STAY = 8_000;
+const HOLD = 65_000; // longer than the timers of a tab that has been hidden for long are late
+
+/** The outside world; tests put their own here. */
+export const world = {
+  locks: () => navigator.locks, // none on plain HTTP
+  later: (/** @type {() => void} */ run, /** @type {number} */ milliseconds) => setTimeout(run, milliseconds),
+};
 
 /**
  * The toasts that an event calls for: the items, oldest first, or one that sums them up.
@@ -19,93 +31,172 @@ export function plan(items, live) {
   return items.length > MOST ? { items: items.slice(-1), summary: "many" } : { items, summary: "" };
 }
 
-/** One countdown a toast; all stand still while somebody reads, and start afresh afterwards. */
-export class Countdown {
-  /** @type {Map<any, ReturnType<typeof setTimeout> | undefined>} */ #timers = new Map();
-  #isPaused = false;
+/** Whether this tab is the one to tell it: whoever gets the lock first, and the less a tab is looked at the later it asks. */
+export async function claim(/** @type {string} */ name, isVisible = true, hasFocus = true) {
+  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 50 : 150));
+  return new Promise((/** @type {(isMine: boolean) => void} */ answer) => {
+    if (!world.locks()) return answer(isVisible); // nobody to agree with
+    void world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
+      answer(!!lock);
+      return lock && new Promise((release) => world.later(() => release(0), HOLD));
+    });
+  });
+}
 
-  /**
-   * @param {(key: any) => void} end
-   * @param {{later: (run: () => void, milliseconds: number) => any, never: (timer: any) => void}} clock
-   */
-  constructor(end, clock = { later: (run, wait) => setTimeout(run, wait), never: (timer) => clearTimeout(timer) }) {
-    this.end = end;
-    this.clock = clock;
-  }
+/** Whether somebody has dealt with the item: it is read with others, or has taken a step since it arrived. */
+export function isDone(/** @type {Item} */ { id, number }, /** @type {Pick<Change, "items"|"ops"|"reset">} */ { items, ops, reset }) {
+  return ops.some((op) => number <= op.read_upto) || (!reset && items.some((item) => item.id === id));
+}
 
-  add(/** @type {any} */ key) {
-    this.#timers.set(key, this.#isPaused ? undefined : this.clock.later(() => this.#ring(key), STAY));
-  }
-
-  remove(/** @type {any} */ key) {
-    this.clock.never(this.#timers.get(key));
-    this.#timers.delete(key);
-  }
-
-  pause(/** @type {boolean} */ isPaused) {
-    if (isPaused === this.#isPaused) return;
-    this.#isPaused = isPaused;
-    for (const key of [...this.#timers.keys()]) {
-      this.remove(key);
-      this.add(key);
-    }
-  }
-
-  #ring(/** @type {any} */ key) {
-    this.#timers.delete(key);
-    this.end(key);
+/** What the browser remembers for all its tabs; a value is put there if one is given. */
+function memory(/** @type {string} */ name, /** @type {string | undefined} */ value = undefined) {
+  try {
+    if (value) localStorage[`notifications-${name}`] = value;
+    return localStorage[`notifications-${name}`];
+  } catch {
+    return ""; // forbidden here
   }
 }
 
 export class NotificationToasts extends HTMLElement {
-  #countdown = new Countdown((toast) => this.#dismiss(toast));
   /** @type {Element | null} */ #cameFrom = null;
-
+  /** @type {Item[]} */ #kept = []; // what came while the tab was hidden
+  /** @type {Map<Element | Notification, {item: Item, close: () => void, countdown?: Animation | null}>} */ #shown = new Map();
+  /** @type {HTMLAudioElement | undefined} */ #sound;
+  #seenUpto = 0;
   #leave = new AbortController();
 
   connectedCallback() {
     const { signal } = (this.#leave = new AbortController());
     document.addEventListener("notifications:new", this.#new, { signal });
-    document.addEventListener("visibilitychange", this.#attend, { signal });
+    document.addEventListener("notifications:changed", this.#changed, { signal });
+    document.addEventListener("visibilitychange", this.#look, { signal });
+    document.addEventListener("click", this.#switch, { signal });
     for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend, { signal });
+    this.addEventListener("submit", this.#submit, { signal });
     this.addEventListener("click", this.#click, { signal });
     this.addEventListener("keydown", this.#keydown, { signal });
+    this.#offer();
   }
 
   disconnectedCallback() {
     this.#leave.abort();
-    for (const toast of this.#toasts()) this.#dismiss(toast);
+    for (const { close } of this.#shown.values()) close();
   }
 
   #new = (/** @type {Event} */ event) => {
     const { items, live } = /** @type {CustomEvent<{items: Item[], live: boolean}>} */ (event).detail;
     queueMicrotask(() => {
       if (event.defaultPrevented) return; // the site said no, in whatever order its listener was added
-      const { items: shown, summary } = plan(items, live);
-      for (const item of shown) this.#add(item, summary && this.#words(summary, items.length));
+      void this.#tell(live ? items : items.filter((item) => item.number > this.#seenUpto), live);
     });
   };
 
-  #words(/** @type {string} */ summary, /** @type {number} */ count) {
-    return (this.getAttribute(`label-${summary}`) ?? "").replace("{count}", String(count));
+  async #tell(/** @type {Item[]} */ items, /** @type {boolean} */ live) {
+    const isVisible = document.visibilityState === "visible";
+    if (!isVisible) this.#kept.push(...items);
+    const { items: chosen, summary } = plan(items, live);
+    const tabs = document.querySelector("notification-stream")?.getAttribute("tabs");
+    const claims = await Promise.all(chosen.map((item) => claim(`${tabs}-${item.id}`, isVisible, document.hasFocus())));
+    const mine = chosen.filter((_, index) => claims[index] && this.isConnected);
+    if (mine.length) this.#ping();
+    for (const item of mine) {
+      const words = this.#words(summary, items.length);
+      if (isVisible) this.#add(item, words);
+      else this.#notify(item, words);
+    }
   }
 
-  #add(/** @type {Item} */ item, /** @type {string} */ summary) {
+  /** Somebody looks here: what came meanwhile, unless a tab has shown it or it has been seen. */
+  #look = () => {
+    this.#attend();
+    if (document.visibilityState !== "visible") return;
+    for (const { close, countdown } of this.#shown.values()) if (countdown === undefined) close();
+    const kept = this.#kept.splice(0).filter(({ number }) => number > this.#seenUpto && !(number <= memory("shown")));
+    for (const item of kept.slice(-1)) this.#add(item, this.#words("away", kept.length));
+  };
+
+  #changed = (/** @type {Event} */ event) => {
+    const change = /** @type {CustomEvent<Change>} */ (event).detail;
+    this.#seenUpto = change.seenUpto;
+    for (const { item, close } of this.#shown.values()) if (isDone(item, change)) close();
+  };
+
+  #words(/** @type {string} */ summary, /** @type {number} */ count) {
+    return summary && String(this.getAttribute(`label-${summary}`)).replace("{count}", String(count));
+  }
+
+  #add(/** @type {Item} */ item, /** @type {string} */ words) {
     const template = /** @type {HTMLTemplateElement} */ (this.querySelector("template"));
     const toast = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
     const list = /** @type {any} */ (customElements.get("notification-list"));
     list?.fill(toast, item);
-    const line = /** @type {HTMLElement | null} */ (toast.querySelector("[data-part=summary]"));
-    if (line) line.textContent = summary;
-    if (line) line.hidden = !summary;
-    this.#stack.append(toast);
-    this.#countdown.add(toast);
-    for (const old of this.#toasts().slice(0, -MOST)) this.#dismiss(old);
+    for (const line of toast.querySelectorAll("[data-part=summary]")) line.textContent = words;
+    this.querySelector("[data-part=toasts]")?.append(toast);
+    const close = () => this.#dismiss(toast);
+    const countdown = item.actions?.length && !item.answer ? null : toast.animate([], STAY); // shows nothing, can be stopped
+    if (countdown) countdown.onfinish = close;
+    this.#shown.set(toast, { item, close, countdown });
+    this.#attend();
+    memory("shown", String(item.number));
+    const others = this.#toasts().slice(0, -1);
+    if (others.length === MOST) this.#dismiss(others.find((each) => this.#shown.get(each)?.countdown) ?? others[0]);
+    return toast;
   }
+
+  #notify(/** @type {Item} */ item, /** @type {string} */ words) {
+    if (!this.#isOn("browser")) return;
+    const note = system(words || item.title, { body: words ? item.title : item.body, tag: String(item.id), silent: this.#isOn("sound") });
+    if (!note) return;
+    const close = () => note.close();
+    this.#shown.set(note, { item, close });
+    note.onclose = () => this.#shown.delete(note);
+    note.onclick = () => {
+      focus();
+      close();
+      this.#add(item, words).querySelector("a")?.click();
+    };
+  }
+
+  #ping() {
+    if (!this.#isOn("sound")) return;
+    this.#sound ??= new Audio(String(this.getAttribute("sound")));
+    this.#sound.play().catch(() => {}); // while it plays: once is enough; before the first click in a page: forbidden
+  }
+
+  /** Whether somebody has switched it on; undefined where the site or the browser has nothing to switch. */
+  #isOn(/** @type {string} */ name) {
+    const permission = name === "browser" ? (globalThis.Notification?.permission ?? "denied") : "granted";
+    return this.hasAttribute(name) && permission !== "denied" ? memory(name) === "on" && permission === "granted" : undefined;
+  }
+
+  #offer = () => {
+    for (const button of document.querySelectorAll("[data-notifications-switch]")) {
+      const isOn = this.#isOn(String(button.getAttribute("data-notifications-switch")));
+      button.toggleAttribute("hidden", isOn === undefined);
+      button.setAttribute("aria-pressed", String(!!isOn));
+    }
+  };
+
+  /** A click of the person's, and nothing else, turns it on; they hear or see at once what they get. */
+  #switch = async (/** @type {Event} */ event) => {
+    const button = /** @type {Element} */ (event.target).closest("[data-notifications-switch]");
+    const name = button?.getAttribute("data-notifications-switch");
+    if (name) {
+      let isOn = !this.#isOn(name);
+      if (isOn && name === "browser") {
+        isOn = (await Notification.requestPermission()) === "granted" && !!system(String(this.getAttribute(name)), { tag: "sample" });
+      }
+      memory(name, isOn ? "on" : "off");
+      if (name === "sound") this.#ping();
+    }
+    this.#offer(); // at any click: the panel that it opens may have come after us
+  };
 
   #dismiss(/** @type {Element} */ toast) {
     const hadFocus = toast.contains(document.activeElement);
-    this.#countdown.remove(toast);
+    this.#shown.get(toast)?.countdown?.cancel();
+    this.#shown.delete(toast);
     toast.remove();
     if (!hadFocus) return;
     const next = this.#toasts().at(-1)?.querySelector("button") ?? this.#cameFrom;
@@ -113,11 +204,28 @@ export class NotificationToasts extends HTMLElement {
     this.#attend();
   }
 
+  /** The countdowns stand still while somebody reads, and start afresh afterwards. */
   #attend = (/** @type {Event | undefined} */ event = undefined) => {
     const { type, relatedTarget } = /** @type {any} */ (event ?? {});
     if (type === "focusin" && !this.contains(relatedTarget)) this.#cameFrom = relatedTarget;
     const isRead = this.matches(":hover") || (this.contains(document.activeElement) && type !== "focusout");
-    this.#countdown.pause(isRead || document.visibilityState === "hidden");
+    const method = isRead || document.visibilityState === "hidden" ? "cancel" : "play";
+    for (const { countdown } of this.#shown.values()) countdown?.[method]();
+  };
+
+  /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
+  #submit = async (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    const button = /** @type {HTMLButtonElement} */ (event.submitter);
+    const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
+    if (toast.ariaBusy) return;
+    toast.ariaBusy = "true";
+    const body = new FormData(button.form ?? undefined);
+    body.set(button.name, String(toast.dataset.id));
+    const answer = await fetch(button.formAction, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
+    toast.ariaBusy = null;
+    if (answer?.ok) this.#dismiss(toast);
+    else toast.querySelector("[data-part=unanswered]")?.removeAttribute("hidden");
   };
 
   #click = (/** @type {Event} */ event) => {
@@ -128,7 +236,7 @@ export class NotificationToasts extends HTMLElement {
       const detail = { type: "read", ids: [Number(toast.getAttribute("data-id"))] };
       document.dispatchEvent(new CustomEvent("notifications:command", { detail, cancelable: true }));
     }
-    if (target.closest("button, a[href]")) this.#dismiss(toast);
+    if (target.closest("[type=button], a[href]")) this.#dismiss(toast);
   };
 
   #keydown = (/** @type {KeyboardEvent} */ event) => {
@@ -136,12 +244,17 @@ export class NotificationToasts extends HTMLElement {
     if (event.key === "Escape" && toast) this.#dismiss(toast);
   };
 
-  get #stack() {
-    return /** @type {HTMLElement} */ (this.querySelector("[data-part=toasts]"));
-  }
-
   #toasts() {
-    return [...this.#stack.children];
+    return [...(this.querySelector("[data-part=toasts]")?.children ?? [])];
+  }
+}
+
+/** One of the operating system's, where the browser lets a page show them. */
+function system(/** @type {string} */ title, /** @type {NotificationOptions} */ options) {
+  try {
+    return new Notification(title, options);
+  } catch {
+    return null; // only service workers may, on phones
   }
 }
 
