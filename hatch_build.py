@@ -1,25 +1,23 @@
-"""The wheel's scripts and styles go without comments, indentation and long names of locals; the repository and the sdist keep
-theirs. A page loads nothing that only a reader needs, and nobody needs Node: tests/wheel runs the client's tests on the result.
+"""The wheel's scripts and styles go without comments and indentation; the repository and the sdist keep theirs.
+
+Stripped, not compiled: nobody needs Node, and tests/wheel and tests/browser run on what ships. Minifiers that shorten names save
+another seventh, but the one that there is for Python moved a declaration above what it uses (tdewolff-minify 2.24).
 """
 
 import shutil
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
-import minify
 import rcssmin
+import rjsmin
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 __all__ = ["STRIP", "StrippedStaticFiles"]
 
 STATIC: Final = "notifications/static"
-STRIP: Final[Mapping[str, Callable[[str], str]]] = {
-    ".css": rcssmin.cssmin,
-    ".js": partial(minify.string, "application/javascript"),
-}
+STRIP: Final[Mapping[str, Callable[[str], str]]] = {".css": rcssmin.cssmin, ".js": rjsmin.jsmin}
 
 
 class StrippedStaticFiles(BuildHookInterface[Any]):

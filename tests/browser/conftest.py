@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, expect
 
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, daphne_process, programs
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "project.asgi:application"
+SETTINGS = "project.settings"
 PASSWORD = "ring-the-bell"
 
 expect.set_options(timeout=20_000)  # a busy machine; a promise that holds is seen long before
 
+FIREFOX_SAYS = "Firefox can’t establish a connection"  # where no script has raised anything
 POINTERS = ["ui.primaryPointerCapabilities", "ui.allPointerCapabilities"]
 in_both_browsers = pytest.mark.parametrize("engine", ["chromium", "firefox"], indirect=True)
 """The stories that every browser has to tell; in all others Chromium stands for the rest."""
@@ -64,19 +66,19 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", "chromium"))
 
 
-def manage(database_url: str, *words: str, redis_url: str = "") -> str:
+def manage(database_url: str, *words: str, settings: str = SETTINGS) -> str:
     """Runs `manage.py` in a process of its own, as somebody at a shell would. Its output."""
-    env = os.environ | environment(database_url, redis_url)
+    env = os.environ | environment(database_url, settings=settings)
     done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"manage.py {' '.join(words)}: {done.stderr}")
     return done.stdout
 
 
-def environment(database_url: str, redis_url: str = "") -> dict[str, str]:
+def environment(database_url: str, redis_url: str = "", settings: str = SETTINGS) -> dict[str, str]:
     """What the demo reads of it, whatever this shell has set."""
     return {
-        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DJANGO_SETTINGS_MODULE": settings,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "DEMO": "1",
@@ -106,27 +108,69 @@ def sessions(seeded_database: Path) -> dict[str, str]:
     return dict(json.loads(manage(f"sqlite:///{seeded_database}", "shell", "--no-imports", "-c", code)))
 
 
+class Shell:
+    """Another process beside the servers, which lives as long as the run: to start one for each word takes a second."""
+
+    def __init__(self, settings: str, redis_url: str) -> None:
+        env = os.environ | environment("sqlite:///:memory:", redis_url, settings)
+        words = [sys.executable, "-m", "tests.site.shell"]
+        self.process = subprocess.Popen(words, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, database_url: str, code: str) -> str:
+        """What the code has printed, on this SQLite file."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([database_url.removeprefix("sqlite:///"), code]) + "\n")
+        self.process.stdin.flush()
+        printed, error = json.loads(self.process.stdout.readline())
+        if error:
+            raise RuntimeError(error)
+        return str(printed)
+
+    def stop(self) -> None:
+        self.process.communicate()  # it ends with its input
+
+
+shells: dict[tuple[str, str], Shell] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_shell_is_left() -> Iterator[None]:
+    yield
+    for shell in shells.values():
+        shell.stop()
+
+
+HEAD = """
+from django.contrib.auth.models import User
+from project.shop.models import Order, Comment
+mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))
+halcyon = Order.objects.numbered(1044).get()
+"""
+
+
 class Demo:
     """A running demo shop: a server process, its database and, where several share one, its Redis."""
 
-    def __init__(self, server: AsgiProcess, database_url: str, redis_url: str = "") -> None:
+    def __init__(
+        self, server: AsgiProcess, database_url: str, redis_url: str = "", *, settings: str = SETTINGS, head: str = HEAD
+    ) -> None:
         self.server = server
         self.database_url = database_url
         self.redis_url = redis_url
+        self.settings = settings
+        self.head = head
+        """What stands ready for those who `run()` something: the people and the models."""
 
     @property
     def url(self) -> str:
         return self.server.url
 
     def run(self, code: str) -> str:
-        """Python in another process, on the same database; the demo's people and models stand ready."""
-        head = (
-            "from django.contrib.auth.models import User\n"
-            "from project.shop.models import Order, Comment\n"
-            "mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))\n"
-            "halcyon = Order.objects.numbered(1044).get()\n"
-        )
-        return manage(self.database_url, "shell", "--no-imports", "-c", head + code, redis_url=self.redis_url)
+        """Python in another process, on the same database. What it prints."""
+        key = self.settings, self.redis_url
+        shell = shells.get(key) or shells.setdefault(key, Shell(*key))
+        return shell.run(self.database_url, self.head + code)
 
 
 @contextlib.contextmanager
@@ -238,8 +282,12 @@ def watch(page: Page, faults: list[str]) -> None:
         if "Content Security Policy" in message.text or "violation" in message.text:
             faults.append(f"{page.url}: {message.text}")
 
+    def fail(error: Error) -> None:
+        if FIREFOX_SAYS not in str(error):
+            faults.append(f"{page.url}: {error}")
+
     page.on("console", hear)
-    page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
+    page.on("pageerror", fail)
     page.add_init_script(
         "document.addEventListener('securitypolicyviolation', (e) =>"
         " console.error('violation: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile))"

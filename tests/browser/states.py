@@ -1,4 +1,4 @@
-"""All that a page can show of somebody's inbox, one state after the other: what tests look at and what docs/states.md pictures."""
+"""All that a page can show of an inbox, one state after the other: what tests look at and what docs/states.md pictures."""
 
 from collections.abc import Iterator
 
@@ -44,7 +44,7 @@ tell(200, "order.status", "The engraving of order 1044 is too long", "There is r
      severity="warning", target="order 1044")
 tell(95, "order.paid", "The payment for order 1043 did not go through", "The bank said no. Nothing was charged.",
      severity="error", target="order 1043")
-tell(40, "order.comment", "Jonas on order 1044", "Poured this morning. It sounds a shade under C, which suits a boat.", actor="Jonas")
+tell(40, "order.comment", "Jonas on order 1044", "Poured this morning. A shade under C, which suits a boat.", actor="Jonas")
 tell(5, "order.status", "Order 1044 has arrived", words=["It is here", "It is not here"], target="Order 1044")
 """,
     "ar": """
@@ -59,7 +59,8 @@ tell(days + 60, "order.comment", "كتبت نور في الطلب 1044", "بال
 tell(200, "order.status", "نقش الطلب 1044 أطول من اللازم", "يتسع لعشرين حرفًا وفيه ثلاثة وعشرون. أيّها نحذف؟", severity="warning",
      target="الطلب 1044")
 tell(95, "order.paid", "لم تتم عملية دفع الطلب 1043", "رفضها المصرف، ولم يُخصم أي مبلغ.", severity="error", target="الطلب 1043")
-tell(40, "order.comment", "كتب يوناس في الطلب 1044", "صببناه هذا الصباح. نغمته أخفض قليلًا من دو، وهذا يناسب القارب.", actor="يوناس")
+tell(40, "order.comment", "كتب يوناس في الطلب 1044", "صببناه هذا الصباح. نغمته أخفض قليلًا من دو، وهذا يناسب القارب.",
+     actor="يوناس")
 tell(5, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم يصل"], target="الطلب 1044")
 """,
 }

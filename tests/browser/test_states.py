@@ -2,18 +2,19 @@
 who want no motion, nothing that does not fit."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser.conftest import Person, running_demo
 from tests.browser.states import fill, walk
 from tests.servers import tcp_proxy
 
-WIDE = {"width": 1280, "height": 800}
+WIDE: ViewportSize = {"width": 1280, "height": 800}
 PLAIN: dict[str, Any] = {"color_scheme": "light", "forced_colors": "none"}
 TEXT = "(size) => document.documentElement.style.setProperty('font-size', size)"
 
@@ -21,14 +22,14 @@ TEXT = "(size) => document.documentElement.style.setProperty('font-size', size)"
 class Look(NamedTuple):
     """How somebody has it. `size`: of the window in CSS pixels; `text`: of the letters; `direction` of the words."""
 
-    media: dict[str, Any] = {}
-    size: dict[str, int] = WIDE
+    media: Mapping[str, Any] = MappingProxyType({})
+    size: ViewportSize = WIDE
     text: str = "100%"
     direction: str = "ltr"
 
     def put_on(self, page: Page) -> None:
         page.set_viewport_size(self.size)
-        page.emulate_media(**PLAIN | self.media)
+        page.emulate_media(**PLAIN | dict(self.media))
         page.evaluate(TEXT, self.text)
         page.evaluate("(direction) => { document.documentElement.dir = direction }", self.direction)
 
@@ -90,7 +91,7 @@ class Findings(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def findings(browser: Browser, seeded_database, sessions, tmp_path_factory) -> Iterator[Findings]:
+def findings(browser: Browser, seeded_database, sessions, tmp_path_factory) -> Findings:
     """One walk through all the states, in each all the looks."""
     found = Findings([], {}, {}, {})
     faults: list[str] = []
@@ -114,9 +115,8 @@ def findings(browser: Browser, seeded_database, sessions, tmp_path_factory) -> I
                 found.misfits[where] = page.evaluate(MISFITS)
             LOOKS["light"].put_on(page)
             found.moving[state] = page.evaluate(MOVING)
-    __import__("pathlib").Path("/tmp/w/proofscratch/found.json").write_text(json.dumps(found._asdict(), indent=1, ensure_ascii=False))
     assert not faults, "the pages broke their policy or raised: " + "\n".join(faults)
-    yield found
+    return found
 
 
 def told(found: dict[str, list[str]]) -> str:

@@ -229,7 +229,8 @@ def test_the_system_tells_it_while_no_tab_is_visible_and_one_tab_asks_it_to(desk
     for tab in (one, two):
         tab.expect_unseen(2)
         tab.page.wait_for_timeout(300)
-    ((title, _, tag),) = [*one.page.evaluate(NOTES), *two.page.evaluate(NOTES)]
+    told = [*one.page.evaluate(NOTES), *two.page.evaluate(NOTES)]
+    ((title, _, tag),) = told
     assert title == "told by the system"
     assert tag == demo.run("from notifications.inbox import read_page\nprint(read_page(mina.pk).items[0].id)").strip()
 
@@ -355,3 +356,59 @@ def test_where_nothing_can_be_remembered_toasts_show_all_the_same(person, demo):
     window.expect_unseen(2)
     hide(window.page, False)
     expect(window.toasts.last).to_contain_text("1 while you were away")
+
+
+# One that asks something
+
+
+def delivered(demo) -> None:
+    demo.run("halcyon.move_to('delivered', by=noor)")
+
+
+def test_one_with_buttons_stays_until_it_is_dismissed_and_outlasts_those_without(mina, demo):
+    delivered(demo)
+    asks = mina.toasts.filter(has=mina.page.get_by_role("button", name="It is here"))
+    expect(asks).to_be_visible()
+    assert countdown(asks) == ("none", None)
+    mina.page.mouse.move(5, 5)
+    assert countdown(asks) == ("none", None)
+    for title in ("one", "two", "three"):
+        tell(demo, title)
+        expect(mina.toasts.last).to_contain_text(title)
+    expect(mina.toasts).to_have_count(3)
+    expect(mina.toasts.first.get_by_role("button", name="It is here")).to_be_visible()
+    asks.get_by_role("button", name="Dismiss").click()
+    expect(asks).to_have_count(0)
+
+
+def test_its_button_posts_in_place_and_the_answer_stands_in_the_list(mina, demo):
+    mina.stay()
+    delivered(demo)
+    mina.toasts.get_by_role("button", name="It is here", exact=True).click()
+    expect(mina.toasts).to_have_count(0)
+    with opened_bell(mina) as panel:
+        expect(panel.locator("[data-part=answer]:visible")).to_have_count(1)
+        expect(panel.get_by_role("button", name="It is here")).to_have_count(0)
+    assert mina.has_stayed
+    assert demo.run("print(halcyon.comments.filter(author=mina, body__startswith='It is here').count())").strip() == "1"
+
+
+def test_a_button_that_fails_says_so_and_can_be_pressed_again(mina, demo):
+    delivered(demo)
+    button = mina.toasts.get_by_role("button", name="It is here", exact=True)
+    mina.page.route("**/orders/1044/**", lambda route: route.abort())
+    button.click()
+    expect(mina.toasts.get_by_role("alert")).to_have_text("Couldn't do that. Try again.")
+    mina.page.unroute("**/orders/1044/**")
+    button.click()
+    expect(mina.toasts).to_have_count(0)
+
+
+def test_answered_in_another_tab_it_asks_no_longer(tabs, demo):
+    for tab in (tabs[1], tabs[2]):
+        without_focus(tab)
+    delivered(demo)
+    expect(tabs[0].toasts).to_have_count(1)
+    tabs[1].bell.click()
+    tabs[1].page.locator(".notifications-panel").get_by_role("button", name="It is here", exact=True).click()
+    expect(tabs[0].toasts).to_have_count(0)

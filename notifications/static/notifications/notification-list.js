@@ -387,6 +387,7 @@ export class NotificationList extends HTMLElement {
       heading.dataset.day = day;
       element.before(heading);
     }
+    list.role = rows.size ? "feed" : "group"; // a feed without articles would be none
     const waiting = elements.size - shown.length;
     show(this, "fresh", waiting);
     if (waiting) this.style.setProperty("--notifications-head", `${this.#part("head")?.offsetHeight}px`);
