@@ -465,8 +465,8 @@ def test_an_action_leads_to_this_site_only(asked):
         """urls => {
           const row = document.querySelector("main [data-id]");
           const item = { id: Number(row.dataset.id), number: 99, stamp: 9999, kind: "x", severity: "info", title: "x", body: "",
-            url: "", icon: "", actor: "", target: "", created_at: new Date().toISOString(), read: false, archived: false, answer: "",
-            actions: urls.map(url => ({ label: "Press", url, primary: false })) };
+            url: "", icon: "", actor: "", target: "", created_at: new Date().toISOString(), read: false, archived: false,
+            answer: "", actions: urls.map(url => ({ label: "Press", url, primary: false })) };
           const detail = { items: [item], ops: [], reset: false, unread: 1, unseen: 0, seenUpto: 0 };
           document.dispatchEvent(new CustomEvent("notifications:changed", { detail }));
         }""",
