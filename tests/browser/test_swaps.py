@@ -25,7 +25,7 @@ class Swapping(Window):
         super().__init__(page, base)
         self.library = library
         self.sockets: list[WebSocket] = []
-        page.on("websocket", lambda socket: self.sockets.append(socket))
+        page.on("websocket", self.sockets.append)
         self.devtools: CDPSession = page.context.new_cdp_session(page)
 
     def begin(self) -> None:
@@ -56,7 +56,8 @@ class Swapping(Window):
         counters = self.devtools.send("Memory.getDOMCounters")
         alive = {name: counters[name] for name in ("jsEventListeners", "nodes")}
         for name in ("stream", "bell", "list", "toasts"):
-            element = self.devtools.send("Runtime.evaluate", {"expression": f"customElements.get('notification-{name}').prototype"})
+            expression = f"customElements.get('notification-{name}').prototype"
+            element = self.devtools.send("Runtime.evaluate", {"expression": expression})
             found = self.devtools.send("Runtime.queryObjects", {"prototypeObjectId": element["result"]["objectId"]})
             count = self.devtools.send(
                 "Runtime.callFunctionOn",
@@ -109,7 +110,8 @@ def test_after_many_visits_a_page_hears_once_and_nothing_of_the_others_is_left(m
     expect_told_once(mina, title)
     mina.rows.filter(has_text=title).get_by_role("button", name="Mark as read").first.click()
     expect(mina.page.locator(".notifications-panel [data-id]", has_text=title)).not_to_have_attribute("data-unread", "")
-    assert site.run("from notifications.models import Notification\nprint(Notification.objects.latest('pk').read_at)").strip() != "None"
+    read_at = site.run("from notifications.models import Notification\nprint(Notification.objects.latest('pk').read_at)")
+    assert read_at.strip() != "None"
 
 
 def test_what_is_told_between_two_pages_is_on_the_next_one_and_on_those_that_one_goes_back_to(mina, site):
