@@ -45,8 +45,8 @@ class Page {
   }
 
   #changed({ unread, unseen, seenUpto, ...change }) {
-    const { changed, removed } = this.rows.apply(change);
-    for (const id of removed) this.shown.delete(id);
+    const changed = this.rows.apply(change);
+    for (const id of [...this.shown.keys()]) if (!this.rows.has(id)) this.shown.delete(id);
     for (const row of changed) this.shown.set(row.id, { ...this.shown.get(row.id), ...row });
     this.counts = { unread, unseen, seen_upto: seenUpto };
   }
