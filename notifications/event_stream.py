@@ -82,9 +82,6 @@ class EventStream:
             await self._write(b"retry: %d\n\n" % (1000 * random.uniform(1.0, 1.0 + self.hub.spread)))
             self._open(found, key, asked)
             await asyncio.wait({self.peer})
-        except asyncio.CancelledError:
-            if not self.close_code:  # a server that stops kills what has been told to end
-                raise
         finally:
             age.cancel()
             self.peer.cancel()
@@ -115,8 +112,7 @@ class EventStream:
         self.end(CloseCode.RESTART, "go on from here", 0.0)
 
     async def _send(self, frame: str) -> None:
-        if not self.close_code:
-            await self._write(_event(frame))
+        await self._write(_event(frame))
 
     async def _say_goodbye(self, bye: Bye, socket: Socket | None) -> None:
         retry = b"retry: %d\n" % (1000 * bye.retry_after) if bye.retry_after else b""

@@ -5,16 +5,19 @@ takes the inbox's lock, every step gets the next number, and on commit `ringer.p
 """
 
 import logging
+from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from django.db import router, transaction
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
+from notifications.filters import EVERYTHING, Filter
 from notifications.items import item, rendered
 from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification, new_epoch
@@ -25,11 +28,13 @@ from notifications.visibility import is_restricted, may_see
 
 __all__ = [
     "ACTIONS",
+    "COUNTED",
     "PAGE_ROWS",
     "MarkAction",
     "Page",
     "Replay",
     "State",
+    "counts",
     "forget",
     "mark",
     "mark_seen",
@@ -44,7 +49,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PAGE_ROWS: Final = 20
-ROUNDS: Final = 3  # in which a page is filled where much may not be seen
+ROUNDS: Final = 3  # pages of rows looked at, and asked about, to fill one where much may not be seen
+SEARCHED_ROWS: Final = 2000  # read and rendered to find words: 60 ms; then the reader is asked whether to go on
+NARROWED_ROWS: Final = 20_000  # in which the database looks for a kind or severity: 50 ms, whatever else its tables hold
+COUNTED: Final = 100  # as far as tabs count: beyond, they say "99+"
 RESTRICTED: Final = 50  # events with `visible_to`, each a query, beyond which a fresh page is cheaper than a replay
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
 Show: TypeAlias = Literal["active", "unread", "archived"]
@@ -130,10 +138,12 @@ def read_page(
     limit: int = PAGE_ROWS,
     show: Show = "active",
     language: str | None = None,
+    wanted: Filter = EVERYTHING,
 ) -> Page:
-    """At most `limit` notifications with numbers below `before`, in `language` (else the active one).
+    """At most `limit` notifications with numbers below `before`, in `language` (else the active one), that fit the filter.
 
-    Two queries, and one for each event whose kind has `visible_to`; a page of which much may not be seen is shorter.
+    Two queries, and one for each event whose kind has `visible_to`; a page of which much may not be seen is shorter. With a
+    filter a few queries more; what little fits it fills no page either, as `SEARCHED_ROWS` and `NARROWED_ROWS` say.
     """
     state = states([user_id]).get(str(user_id), State())
     rows = Notification.objects.using(_alias()).of(user_id).filter(number__lte=state.position.top)
@@ -142,8 +152,10 @@ def read_page(
         rows = rows.unread()
     if before is not None:
         rows = rows.filter(number__lt=before)
+    narrowed, end = _narrowed(rows, wanted, state.position.top if before is None else before)
     with override(language or get_language()):
-        items, before = _visible(rows, user_id, limit) if state.position.top else ([], None)
+        items, below = _visible(narrowed, user_id, limit, wanted) if state.position.top else ([], None)
+    before = end if below is None else below
     return Page(
         position=str(state.position),
         top=state.position.top,
@@ -154,6 +166,16 @@ def read_page(
         more=before is not None,
         before=before,
     )
+
+
+def counts(user_id: Any, page: Page) -> dict[Show, int]:
+    """How many notifications each tab has, at the page's position; `COUNTED` stands for that many or more. Two queries."""
+    rows = Notification.objects.using(_alias()).filter(recipient_id=user_id, deleted_at=None, number__lte=page.top)
+    return {
+        "active": rows.active()[:COUNTED].count(),
+        "unread": min(page.unread, COUNTED),
+        "archived": rows.filter(archived_at__isnull=False)[:COUNTED].count(),
+    }
 
 
 def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
@@ -349,18 +371,55 @@ def _batches(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> Itera
         yield batch
 
 
-def _visible(rows: NotificationQuerySet, user_id: Any, limit: int) -> tuple[list[Item], int | None]:
-    """At most `limit` of the rows, those that the user may see, and the number below which there are more (None: none)."""
+def _narrowed(rows: NotificationQuerySet, wanted: Filter, upto: int) -> tuple[NotificationQuerySet, int | None]:
+    """Of the newest `NARROWED_ROWS` those of the wanted kind and severity, and the number from which down none was looked at.
+
+    Without that bound a database reads the user's whole inbox to find that it holds no such kind, or even all events of it.
+    """
+    narrowed = wanted.narrowed(rows)
+    if narrowed is rows or upto <= NARROWED_ROWS:
+        return narrowed, None
+    for beyond in rows.values_list("number", flat=True)[NARROWED_ROWS : NARROWED_ROWS + 1]:
+        return narrowed.filter(number__gt=beyond), beyond + 1
+    return narrowed, None
+
+
+def _visible(rows: NotificationQuerySet, user_id: Any, limit: int, wanted: Filter) -> tuple[list[Item], int | None]:
+    """At most `limit` of the rows, those that the user may see and wants, and the number below which there are more (None: none).
+
+    What they may not see is not even compared with their words, so where a search stops tells nothing of it.
+    """
     items: list[Item] = []
     before = None
-    for _ in range(ROUNDS):
-        found = list((rows if before is None else rows.filter(number__lt=before))[: limit + 1])
-        made = [item(row, rendered(event)) for row, event in _with_events({user_id: found[:limit]})[user_id] if event is not None]
-        items += [each for each in made if isinstance(each, Item)]
-        before = found[limit - 1].number if len(found) > limit else None
-        if before is None or len(items) >= limit:
+    for batch, before in _looked_at(rows, limit, SEARCHED_ROWS if wanted.words else ROUNDS * limit):  # noqa: B007
+        made = (item(row, rendered(event)) for row, event in _with_events({user_id: batch})[user_id] if event is not None)
+        fitting = (each for each in made if isinstance(each, Item) and wanted.fits(each))
+        items += islice(fitting, limit + 1 - len(items))
+        if len(items) >= limit:
             break
     return items[:limit], items[limit - 1].number if len(items) > limit else before
+
+
+def _looked_at(rows: NotificationQuerySet, limit: int, most: int) -> Iterator[tuple[list[Notification], int | None]]:
+    """The rows in batches that grow, each with the number below which there are more (None: none).
+
+    At most `most` rows, and as many of kinds with `visible_to`, each a query, as a page without words may ask about.
+    """
+    before, size, questions = None, limit, ROUNDS * limit
+    while most:
+        size = min(size, most)
+        found = list((rows if before is None else rows.filter(number__lt=before))[: size + 1])
+        asked = list(accumulate(is_restricted(row.event) for row in found[:size]))
+        batch = found[: bisect(asked, questions)]
+        if len(batch) == len(found):
+            yield batch, None
+            return
+        if batch:
+            before = batch[-1].number
+            yield batch, before
+        if len(batch) < size:
+            return
+        most, questions, size = most - size, questions - asked[-1], size * 4
 
 
 def _with_events(rows: Mapping[Any, Sequence[Notification]]) -> dict[Any, list[tuple[Row, EventCopy | None]]]:
@@ -411,7 +470,7 @@ def _mark(user_id: Any, action: MarkAction, chosen: Mapping[str, Any], upto: int
         if inbox is None:
             return 0
         mine = Notification.objects.using(alias).filter(**chosen, recipient_id=user_id)
-        mine = mine.filter(event__in=_with_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
+        mine = mine.filter(_has_content(alias)) if action == "undelete" else mine.filter(deleted_at=None)
         touched = mine.filter(**{f"{column}__isnull": sets})
         rows = list(touched.select_related("event")[:DELTA_ROWS]) if upto is None else []
         change = {column: timezone.now() if sets else None, "stamp": inbox.top}
@@ -454,9 +513,9 @@ def _answer(user_id: Any, event_id: int, answer: Any) -> int:
         return inbox.top
 
 
-def _with_content(alias: str) -> QuerySet[Event]:
-    """The events that there is something to show of."""
-    return Event.objects.using(alias).exclude(content={})
+def _has_content(alias: str) -> Exists:
+    """There is something to show of the row's event. Asked row by row: as a list, SQLite would read all events there are."""
+    return Exists(Event.objects.using(alias).filter(pk=OuterRef("event_id")).exclude(content={}))
 
 
 def _change(rows: Sequence[Notification], change: Mapping[str, Any], inbox: Inbox) -> None:

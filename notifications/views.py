@@ -6,7 +6,8 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import urlencode
 
 import msgspec
 from django.conf import settings
@@ -24,7 +25,8 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from notifications.conf import app_settings
-from notifications.inbox import ACTIONS, MarkAction, Page, Show, mark_seen, read_page
+from notifications.filters import EVERYTHING, SEARCH_CHARACTERS, Filter, kinds
+from notifications.inbox import ACTIONS, PAGE_ROWS, MarkAction, Page, Show, counts, mark_seen, read_page
 from notifications.inbox import mark as mark_rows
 from notifications.protocol import IDS_PER_COMMAND, LARGEST_NUMBER
 
@@ -44,13 +46,40 @@ class Listing:
     page: Page
     show: Show = "active"
     before: int | None = None
+    wanted: Filter = EVERYTHING
     has_rows: bool = True
     """False: nothing was read (an async view); the page's script or the socket fetches the rows."""
 
     @property
+    def query(self) -> str:
+        """What asks for this page again."""
+        return query(self.show, self.wanted, self.before)
+
+    @property
+    def newest(self) -> str:
+        return query(self.show, self.wanted)
+
+    @property
+    def unfiltered(self) -> str:
+        return query(self.show)
+
+    @property
     def older(self) -> str:
         """The query of the next page, or nothing: keyset, so that what arrives meanwhile shifts no row."""
-        return "" if self.page.before is None else f"?show={self.show}&before={self.page.before}"
+        return "" if self.page.before is None else query(self.show, self.wanted, self.page.before)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the search for what fits the filter stopped at its bound: older ones may fit that it has not looked at."""
+        return self.wanted.is_set and self.page.before is not None and len(self.page.items) < PAGE_ROWS
+
+
+def query(show: Show, wanted: Filter = EVERYTHING, before: int | None = None) -> str:
+    """The address of a list below that of the inbox page, or of its rows; defaults are left out."""
+    tab = "" if show == "active" else show
+    parts = {"show": tab, "kind": wanted.kind, "severity": wanted.severity, "q": wanted.search, "before": before}
+    given = {name: value for name, value in parts.items() if value not in ("", None)}
+    return f"?{urlencode(given)}" if given else ""
 
 
 @dataclass
@@ -74,7 +103,7 @@ class Reading:
     def take(self, listing: Listing) -> Listing:
         if self.position is None:
             self.position = listing.page.position
-        if self.first is None and listing.show == "active" and listing.before is None:
+        if self.first is None and not listing.query:
             self.first = listing
         return listing
 
@@ -109,17 +138,32 @@ def page_view(view: View) -> View:
 @page_view
 @require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
-    """The inbox on its own page: `?show=active|unread|archived`, `?before=NUMBER` for older ones."""
+    """The inbox on its own page: `?show=active|unread|archived`, `?before=NUMBER` for older ones, `?kind=&severity=&q=`."""
     listing = Reading.of(request).take(_listing(request))
-    tabs = [("active", _("All")), ("unread", _("Unread")), ("archived", _("Archived"))]
-    return render(request, "notifications/inbox.html", {"listing": listing, "tabs": tabs, "inbox_url": inbox_url()})
+    names: dict[Show, str] = {"active": _("All"), "unread": _("Unread"), "archived": _("Archived")}
+    counted = counts(request.user.pk, listing.page)
+    labels = kinds(request.user.pk)
+    if listing.wanted.kind:
+        labels.setdefault(listing.wanted.kind, listing.wanted.kind)
+    values = {
+        "listing": listing,
+        "tab": names[listing.show],
+        "tabs": [(show, name, query(show, listing.wanted), counted[show]) for show, name in names.items()],
+        "is_searchable": listing.wanted.is_set or any(counted.values()),
+        "kinds": labels,
+        "severities": {"info": _("Information"), "success": _("Done"), "warning": _("Warning"), "error": _("Error")},
+        "search_characters": SEARCH_CHARACTERS,
+        "inbox_url": inbox_url(),
+    }
+    return render(request, "notifications/inbox.html", values)
 
 
 @page_view
 @require_GET
 def items(request: HttpRequest) -> HttpResponse:
-    """The same rows as JSON, in the shape of the socket's `reset`."""
-    return _json(_listing(request).page)
+    """The same rows as JSON, in the shape of the socket's `reset`, and how many each tab has."""
+    page = _listing(request).page
+    return _json(page, counts=counts(request.user.pk, page))
 
 
 @page_view
@@ -189,9 +233,13 @@ def _listing(request: HttpRequest) -> Listing:
     show = request.GET.get("show", "active")
     if show not in SHOWS:
         raise BadRequest("show is one of " + ", ".join(SHOWS))
+    chosen = cast(Show, show)
     before = _number("before", request.GET["before"]) if "before" in request.GET else None
-    chosen = cast(Literal["active", "unread", "archived"], show)
-    return Listing(read_page(request.user.pk, before=before, show=chosen), chosen, before)
+    try:
+        wanted = Filter(*(request.GET.get(name, "") for name in ("kind", "severity", "q")))
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    return Listing(read_page(request.user.pk, before=before, show=chosen, wanted=wanted), chosen, before, wanted)
 
 
 def _step(form: QueryDict) -> tuple[str, list[int]]:
@@ -216,5 +264,5 @@ def _wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _json(page: Page, **more: int) -> HttpResponse:
+def _json(page: Page, **more: object) -> HttpResponse:
     return HttpResponse(msgspec.json.encode(vars(page) | more), content_type="application/json")

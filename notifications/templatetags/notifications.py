@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +22,7 @@ from django.middleware.csrf import get_token
 from django.template.context import Context
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.formats import date_format
 from django.utils.functional import SimpleLazyObject
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -40,6 +41,7 @@ from notifications.views import Listing, Reading, inbox_url, login_url, url_of
 __all__ = [
     "notification_age",
     "notification_bell",
+    "notification_day",
     "notification_list",
     "notification_styles",
     "notification_title",
@@ -92,7 +94,8 @@ def notification_bell(
     """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys.
 
     While something is unseen, the count stands before the page's title and on the badge of an installed app, and our icon, or
-    the one at the URL `favicon`, in place of the site's. `theme` is for a page that looks unlike the rest of the site.
+    the one at the URL `favicon`, in place of the site's. `shortcuts=False`: without keys. `theme` is for a page that looks unlike
+    the rest of the site.
     """
     signs = {"counts_in_title": title, "favicon": favicon, "counts_on_app": app_badge}
     return _print(context, "bell.html", heading=True, shortcuts=shortcuts, theme=theme, more=signs)
@@ -131,6 +134,17 @@ def notification_age(moment: datetime) -> str:
     """How long ago, in one unit."""
     now = timezone.now()
     return _("just now") if (now - moment).total_seconds() < 60 else _("%(age)s ago") % {"age": timesince(moment, now, depth=1)}
+
+
+@register.filter(expects_localtime=True)
+def notification_day(moment: datetime) -> str:
+    """The heading of its day, in the page's time zone: "Today", "Yesterday", else the date as the reader writes it."""
+    day, today = moment.date(), timezone.now().astimezone(moment.tzinfo).date()
+    if day == today:
+        return _("Today")
+    if day == today - timedelta(days=1):
+        return _("Yesterday")
+    return date_format(day, "MONTH_DAY_FORMAT" if day.year == today.year else "DATE_FORMAT")
 
 
 @register.filter

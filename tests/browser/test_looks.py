@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from hatch_build import STRIP
 from tests.browser.conftest import Person, Window
@@ -79,13 +79,17 @@ def visit(browser: Browser, prepared, faults) -> Iterator[Callable[..., Window]]
     """A window of Nova's on that path; every answer that is an error is a fault."""
     contexts = []
 
+    def fail(answer: Response) -> None:
+        if answer.status >= 400:
+            faults.append(f"{answer.status} {answer.url}")
+
     def open_(server: AsgiProcess, path: str, name: str = "nova", **options: Any) -> Window:
         context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce", **options})
         contexts.append(context)
         person = Person(context, server.url, faults, {each: key for each, (_, key) in prepared[1].items()})
         if not name:
             return person.window(path)
-        context.on("response", lambda answer: answer.status >= 400 and faults.append(f"{answer.status} {answer.url}"))
+        context.on("response", fail)
         return person.signed_in(name, path)
 
     yield open_

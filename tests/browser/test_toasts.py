@@ -228,7 +228,8 @@ def test_the_system_tells_it_while_no_tab_is_visible_and_one_tab_asks_it_to(desk
     for tab in (one, two):
         tab.expect_unseen(2)
         tab.page.wait_for_timeout(800)
-    ((title, _, tag),) = [*one.page.evaluate(NOTES), *two.page.evaluate(NOTES)]
+    told = [*one.page.evaluate(NOTES), *two.page.evaluate(NOTES)]
+    ((title, _, tag),) = told
     assert title == "told by the system"
     assert tag == demo.run("from notifications.inbox import read_page\nprint(read_page(mina.pk).items[0].id)").strip()
 

@@ -78,7 +78,7 @@ async def delays(people: list[tuple[User, str]], pages: list[Witness], name: str
 
 
 @only_on("postgresql")
-@pytest.mark.parametrize("seconds", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(4, marks=[pytest.mark.long, pytest.mark.alone])])
 async def test_a_lock_on_the_session_table_delays_nobodys_news(watchful_site, figures, monkeypatch, seconds):
     """Not what is rung, nor what is not and the watermark finds; while a look at the sessions waits for the table."""
     people = await sync_to_async(users_with_sessions)(20)

@@ -92,7 +92,7 @@ async def test_a_page_is_welcomed_brought_on_and_kept_current(hub, mina, mina_se
         assert (reset["type"], delta["type"], delta["base"]) == ("reset", "delta", reset["position"])
         assert page.last_event_id == delta["position"] == str((await Inbox.objects.aget()).position)
         assert 1000 <= page.retry <= 1000 * (1 + hub.spread)
-        assert page.answer == {
+        assert page.headers == {
             "content-type": "text/event-stream",
             "cache-control": "private, no-store, no-transform",
             "x-accel-buffering": "no",
@@ -178,7 +178,7 @@ async def test_a_stream_ends_at_its_size_and_goes_on(hub, mina, mina_session):
     assert page.arrived == names(150)
     byes = page.kinds("bye")
     assert {(bye["code"], bye["retry_after"]) for bye in byes} == {(4012, 0.0)}
-    assert 150 // WINDOW_STEPS <= len(byes) <= 150 // (WINDOW_STEPS // 2)
+    assert 1 <= len(byes) <= 150 // (WINDOW_STEPS // 2)
     assert page.kinds("reset")[1:] == []
 
 
@@ -257,14 +257,33 @@ async def test_a_hub_that_drains_says_goodbye_and_lets_nobody_in(hub, mina, mina
 
 
 async def test_a_drain_that_is_asked_for_twice_is_one(hub, mina, mina_session):
-    """uvicorn's end is noticed, and said later once more by `lifespan`."""
+    """uvicorn's end is noticed, and said later once more by `lifespan`: the hub may not end before the goodbyes are said."""
     page = LocalEventPage(mina_session, returns=False)
     await page.connect()
     await page.until(lambda page: page.position)
-    first, second = hub.drain(), hub.drain()
-    await asyncio.wait_for(asyncio.gather(first, second), 4)
-    assert len(page.kinds("bye")) == 1
-    await page.disconnect()
+    socket = only_socket(hub)
+    page.socket.gate.clear()
+    hub.drain()
+    await asyncio.wait_for(hub.drain(), 4)
+    assert not socket.is_open
+    page.socket.gate.set()
+    page._reader.cancel()
+
+
+async def test_a_drain_that_begins_during_the_asking_is_told(hub, mina_session, monkeypatch):
+    """Whoever got in after it would hold the server up."""
+    identify = hub.authority.identify
+
+    async def identified(key: str) -> Any:
+        identity = await identify(key)
+        hub.drain()
+        return identity
+
+    monkeypatch.setattr(hub.authority, "identify", identified)
+    for page in (LocalEventPage(mina_session, returns=False), LocalPage(mina_session)):
+        await page.connect()
+        assert await page.until_closed() == 4013
+    assert not hub.sockets
 
 
 async def test_a_server_that_means_to_stop_is_noticed(hub, mina, mina_session, monkeypatch):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.db import connection, transaction
@@ -91,9 +93,53 @@ def test_all_tags_of_a_page_share_one_read(signed_in, mina, django_assert_num_qu
         signed_in.get("/")
 
 
+def test_the_stream_is_told_every_way_by_which_news_may_come(signed_in):
+    stream = read(signed_in.get("/")).one("notification-stream").attributes
+    addresses = {name: stream[name] for name in ("url", "events-url", "changes-url", "post-to")}
+    assert addresses == {
+        name: reverse(f"live_notifications:{view}")
+        for name, view in {"url": "socket", "events-url": "events", "changes-url": "changes", "post-to": "mark"}.items()
+    }
+
+
+def tabs(answer) -> str:
+    return str(read(answer).one("notification-stream").attributes["tabs"])
+
+
+def test_the_tabs_of_one_session_know_each_other_and_no_others(signed_in, mina):
+    here = {tabs(signed_in.get(path)) for path in ("/", "/notifications/", "/")}
+    assert len(here) == 1
+    elsewhere = Client()
+    elsewhere.force_login(mina)
+    signed_in.force_login(User.objects.create_user("teo"))
+    assert len(here | {tabs(elsewhere.get("/")), tabs(signed_in.get("/"))}) == 3
+    (key,) = here
+    assert re.fullmatch("[0-9a-f]{32}", key)
+    assert not any(session.session_key in key or key in session.session_key for session in Session.objects.all())
+
+
+async def test_in_an_async_view_the_tabs_are_those_of_the_others(transactional_db):
+    client = AsyncClient()
+    await client.aforce_login(await User.objects.acreate(username="mina"))
+    assert tabs(await client.get("/async/")) == tabs(await client.get("/")) != ""
+
+
+def test_the_tabs_write_no_session_and_need_none(client, mina):
+    """Nothing ties the tabs of who is signed in by other means than a session."""
+    assert 'tabs=""' in render("{% notification_bell %}", mina)
+    request = RequestFactory().get("/")
+    request.user, request.session = mina, SessionStore()
+    page = Template("{% load notifications %}{% notification_bell %}").render(RequestContext(request))
+    assert 'tabs=""' in page
+    assert not request.session.modified
+    assert request.session.session_key is None
+    assert Session.objects.count() == 0
+
+
 def test_the_inbox_pages_own_read_is_the_bells_too(signed_in, mina, django_assert_num_queries):
     tell(mina, "a")
-    with with_templates({"notifications/base.html": FRAME}), django_assert_num_queries(4):
+    # Four as on any page, and for the page's own tabs and filters: two counts, the kinds.
+    with with_templates({"notifications/base.html": FRAME}), django_assert_num_queries(7):
         page = read(signed_in.get("/notifications/"))
     assert titles(page) == ["a", "a"]
 

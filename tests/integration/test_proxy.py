@@ -163,3 +163,39 @@ def test_last_words_arrive_though_the_line_breaks():
                         pass
                     assert heard == b"farewell"
         server.shutdown()
+
+
+UPGRADE = b"GET /socket/ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+def test_upgrades_are_eaten_in_three_ways_and_nothing_else_is(proxy):
+    proxy.eat_upgrades("refused")
+    with connected(proxy) as line:
+        line.sendall(UPGRADE)
+        assert line.recv(65536).startswith(b"HTTP/1.1 400 ")
+    proxy.eat_upgrades("cut")
+    with connected(proxy) as line:
+        line.sendall(UPGRADE)
+        with pytest.raises(ConnectionResetError):
+            line.recv(1)
+    proxy.eat_upgrades("kept waiting")
+    with connected(proxy) as line:
+        line.sendall(UPGRADE)
+        line.settimeout(SHORT_SECONDS)
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+    assert proxy.upgrades == 3
+    proxy.mend()
+    with connected(proxy) as line:
+        assert asked(line, UPGRADE) == UPGRADE
+
+
+def test_of_an_event_stream_the_head_comes_through_and_no_event(proxy):
+    proxy.eat_events()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with connected(proxy) as line:
+        line.sendall(head + b"data: 1\n\n")
+        assert line.recv(65536) == head
+        line.settimeout(SHORT_SECONDS)
+        with pytest.raises(TimeoutError):
+            line.recv(1)

@@ -1,4 +1,4 @@
-"""The socket is found wherever the site's pages say it is, and no other path is taken for it."""
+"""The socket and the event stream are found wherever the site's pages say they are, and no other path is taken for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from django.conf.urls.i18n import i18n_patterns
 from django.urls import clear_script_prefix, include, path, reverse, set_script_prefix
 from django.utils.translation import override
 
+from notifications import routing
 from notifications.consumers import NotificationConsumer
 from notifications.hub import Hub
 from notifications.routing import live_application
@@ -19,7 +20,8 @@ Route = Callable[..., Any]
 
 @pytest.fixture
 def route(monkeypatch: pytest.MonkeyPatch) -> Route:
-    """Who is given a websocket scope with this path: the app's consumer, the site's own sockets, or nobody ("refused")."""
+    """Who is given a scope with this path: the app's consumer, the site's own sockets, or nobody ("refused"); with
+    `type="http"` the app's event stream or the site's HTTP."""
     taken: list[str] = []
 
     def station(name: str) -> Any:
@@ -38,20 +40,21 @@ def route(monkeypatch: pytest.MonkeyPatch) -> Route:
     async def route(path: str, *, site_has_sockets: bool = True, **scope: Any) -> str:
         others = station("site") if site_has_sockets else None
         application = live_application(station("http"), websocket=others)
-        await application({"type": "websocket", "path": path, "headers": [], **scope}, connect, refuse)
+        await application({"type": "websocket", "path": path, "headers": [], "query_string": b"", **scope}, connect, refuse)
         return taken.pop()
 
     monkeypatch.setattr(NotificationConsumer, "as_asgi", lambda: station("notifications"))
+    monkeypatch.setattr(routing, "event_stream", station("notifications"))
     monkeypatch.setattr(Hub, "running", lambda: None)
     return route
 
 
-def printed(language: str = "en", prefix: str = "/") -> str:
-    """The socket's address as a page in this language has it."""
+def printed(language: str = "en", prefix: str = "/", name: str = "socket") -> str:
+    """The socket's address as a page in this language has it, or another one of ours."""
     set_script_prefix(prefix)
     try:
         with override(language):
-            return reverse("live_notifications:socket")
+            return reverse(f"live_notifications:{name}")
     finally:
         clear_script_prefix()
 
@@ -119,3 +122,24 @@ async def test_other_paths_are_the_sites_own_or_refused(route, path, root_path):
 async def test_a_site_that_has_not_included_it_has_no_such_socket(route, settings, path):
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     assert await route(path) == "site"
+
+
+async def test_the_event_stream_is_found_as_the_socket_is(route, settings):
+    assert printed(name="events") == "/notifications/events/"
+    assert await route(printed(name="events"), type="http") == "notifications"
+    assert await route("/app/notifications/events/", type="http", root_path="/app") == "notifications"
+    settings.ROOT_URLCONF, settings.FORCE_SCRIPT_NAME = __name__, "/app"
+    for language in ("en", "de"):
+        assert await route(printed(language, "/app/", "events"), type="http") == "notifications"
+
+
+@pytest.mark.parametrize(
+    "path", [*OTHERS, "/notifications/socket/", "/notifications/changes/", "/notifications/events", "/events/"]
+)
+async def test_other_addresses_are_the_sites_http(route, path):
+    assert await route(path, type="http") == "http"
+
+
+async def test_neither_is_taken_for_the_other(route):
+    assert await route("/notifications/events/") == "site"
+    assert await route("/notifications/socket/", type="http") == "http"

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import DELTA_ROWS, Hidden, Item, WakeUp
 from notifications.signals import inbox_stepped
+from tests.site.sockets import only_on
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -201,6 +203,20 @@ def test_what_has_been_pruned_cannot_come_back(mina, steps, gone):
     mark(mina.pk, "undelete", stamp=stamp)
     assert [each.title for each in read_page(mina.pk).items] == ["2"]
     assert not recount(mina.pk)
+
+
+@only_on("sqlite")
+def test_what_comes_back_is_found_without_reading_all_events(mina):
+    ids = fill(mina, 1)
+    mark(mina.pk, "delete", ids=ids)
+    with CaptureQueriesContext(connection) as queries:
+        mark(mina.pk, "undelete", ids=ids)
+    (update,) = [query["sql"] for query in queries if query["sql"].startswith("UPDATE") and Event._meta.db_table in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {update}")
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan, plan
 
 
 def test_what_was_deleted_does_not_come_back_by_number(mina):

@@ -155,7 +155,7 @@ export function enter(world) {
       if (!answer) throw new TypeError("no network");
       return answer;
     },
-    locks: () => undefined,
+    locks: () => ({}),
     storage: () => scene.storage,
     random: () => scene.random,
     now: () => clock.now,

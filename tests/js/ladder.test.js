@@ -353,6 +353,16 @@ test("a way that the browser or the page does not have is left out", async () =>
   Object.assign(world, { socket, events });
 });
 
+test("without Web Locks no tab holds an event stream: six of them would leave no connection for the site", async () => {
+  const made = stream({ more, without: { locks: () => undefined }, answer: news([]) });
+  made.scene.socket.end(1006);
+  made.scene.clock.pass(500);
+  made.scene.socket.end(1006);
+  await tick();
+  assert.equal(made.scene.streams.length, 0);
+  assert.equal(made.element.transport, "polling");
+});
+
 test("a look that is overtaken by another way's news leads no page back", async () => {
   const { scene, element } = await polling();
   let release;

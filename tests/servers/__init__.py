@@ -12,6 +12,7 @@ from tests.servers.process import NotReady, ServerProcess, free_port
 from tests.servers.programs import Missing
 from tests.servers.proxy import TcpProxy, tcp_proxy
 from tests.servers.redis import RedisServer, redis_server
+from tests.servers.wsgi import WsgiProcess, wsgi_process
 
 __all__ = [
     "AsgiProcess",
@@ -21,10 +22,12 @@ __all__ = [
     "RedisServer",
     "ServerProcess",
     "TcpProxy",
+    "WsgiProcess",
     "daphne_process",
     "free_port",
     "postgres_server",
     "redis_server",
     "tcp_proxy",
     "uvicorn_process",
+    "wsgi_process",
 ]

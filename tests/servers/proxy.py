@@ -3,18 +3,21 @@
     with redis_server() as redis, tcp_proxy(redis.port) as proxy:
         a program connects to proxy.through(redis.url); proxy.swallow(), proxy.reset(), proxy.refuse(), proxy.mend()
 
+In front of a site it can be one of those that know HTTP but not what came after it: proxy.eat_upgrades(), proxy.eat_events().
+
 It lives on a thread of its own, so sync and async tests use it alike; every method may be called from any thread.
 """
 
 import asyncio
 import contextlib
 import itertools
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from tests.servers.process import HOST, free_port
 
@@ -27,7 +30,12 @@ CHUNK_BYTES = 65536
 CHUNKS_WAITING = 16  # beyond them the sender feels that nobody reads
 RST_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close() sends RST and throws away what was not sent
 
+UPGRADE = re.compile(rb"\r\nupgrade:\s*websocket\r\n", re.IGNORECASE)
+EVENTS = re.compile(rb"\r\ncontent-type:\s*text/event-stream", re.IGNORECASE)
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 Late: TypeAlias = "asyncio.Queue[tuple[float, bytes]]"
+Fate: TypeAlias = Literal["refused", "cut", "kept waiting"]
 
 
 class TcpProxy:
@@ -37,10 +45,14 @@ class TcpProxy:
         self.port = port or free_port()
         self.accepted = 0
         """Connections since the start."""
+        self.upgrades = 0
+        """Requests for a WebSocket since then."""
         self._servers = itertools.cycle(servers)
         self._count = len(servers)
         self._known = servers
         self._delay = 0.0
+        self._eaten: Fate | None = None
+        self._eats_events = False
         self._lines: set[Line] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
@@ -93,10 +105,18 @@ class TcpProxy:
         """As where nobody listens: every connection is reset and none can be opened."""
         self._call(self._refuse)
 
+    def eat_upgrades(self, fate: Fate) -> None:
+        """From now on no WebSocket can be opened: who asks for one is told 400, cut off, or never answered."""
+        self._eaten = fate
+
+    def eat_events(self) -> None:
+        """From now on event streams begin, and nothing of them comes through: a proxy that waits for their end."""
+        self._eats_events = True
+
     # --- on the proxy's thread ---
 
     async def _mend(self) -> None:
-        self._delay = 0.0
+        self._delay, self._eaten, self._eats_events = 0.0, None, False
         if self._resetting is not None:
             self._resetting.cancel()
             self._resetting = None
@@ -162,9 +182,9 @@ class TcpProxy:
             for each in line.sockets:
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             ways = []
-            for source, target in (line.sockets, line.sockets[::-1]):
+            for sift, (source, target) in ((self._asked, line.sockets), (self._told, line.sockets[::-1])):
                 late: Late = asyncio.Queue(CHUNKS_WAITING)
-                ways += [self._take(source, late), self._pass_on(late, target)]
+                ways += [self._take(source, late, partial(sift, line)), self._pass_on(late, target)]
             await asyncio.gather(*ways)
         except asyncio.CancelledError:
             line.linger_no_more()  # Line.reset()
@@ -184,7 +204,7 @@ class TcpProxy:
                 return there
         return None
 
-    async def _take(self, source: socket.socket, late: Late) -> None:
+    async def _take(self, source: socket.socket, late: Late, sift: Callable[[bytes], bytes]) -> None:
         """Late chunks queue up behind each other: a long line is not a thin one."""
         data = b"-"
         while data:
@@ -192,7 +212,27 @@ class TcpProxy:
                 data = await self._loop.sock_recv(source, CHUNK_BYTES)
             except OSError:
                 data = b""  # to the other side it has ended, as behind nginx
-            await late.put((self._loop.time() + self._delay, data))
+            passed = sift(data)
+            if passed or not data:
+                await late.put((self._loop.time() + self._delay, passed))
+
+    def _asked(self, line: "Line", data: bytes) -> bytes:
+        """What of it goes on to the server. A browser's request comes in one piece, an upgrade on a connection of its own."""
+        is_upgrade = bool(UPGRADE.search(data))
+        self.upgrades += is_upgrade
+        line.is_eaten = line.is_eaten or (is_upgrade and self._eaten is not None)
+        if is_upgrade and self._eaten == "refused":
+            line.sockets[0].send(BAD_REQUEST)
+        if is_upgrade and self._eaten == "cut":
+            line.reset()
+        return b"" if line.is_eaten else data
+
+    def _told(self, line: "Line", data: bytes) -> bytes:
+        """What of it goes on to the browser: of an event stream the head, and then no more."""
+        if line.is_eaten:
+            return b""
+        line.is_eaten = self._eats_events and bool(EVENTS.search(data))
+        return data[: data.index(b"\r\n\r\n") + 4] if line.is_eaten else data
 
     async def _pass_on(self, late: Late, target: socket.socket) -> None:
         """What cannot be written is dropped, and the other way goes on: there, what the end still said may be on its way."""
@@ -242,6 +282,8 @@ class Line:
         here.setblocking(False)
         self.sockets = [here]
         self.task: asyncio.Task[None]
+        self.is_eaten = False
+        """What comes from now on goes nowhere."""
 
     def reset(self) -> asyncio.Task[None]:
         """What it returns ends when both ends have been reset."""

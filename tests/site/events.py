@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -82,11 +83,18 @@ class Stream:
 class HttpStream(Stream):
     """Over TCP, by HTTP/1.1."""
 
+    limit = 1 << 20
     receive_buffer: int | None = None
+    """In bytes; a small one makes the server feel at once that the peer does not read."""
 
     async def open(self, target: str, headers: dict[str, str]) -> dict[str, str]:
         address = urlsplit(self.page.url)
-        self.reader, self.writer = await asyncio.open_connection(address.hostname, address.port, limit=1 << 20)
+        plain = socket.socket()
+        if self.receive_buffer is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        plain.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(plain, (str(address.hostname), address.port or 80))
+        self.reader, self.writer = await asyncio.open_connection(sock=plain, limit=self.limit)
         lines = [f"GET {target} HTTP/1.1", f"Host: {address.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
         self.writer.write("\r\n".join([*lines, "", ""]).encode())
         status = int((await self.reader.readline()).split()[1])
@@ -172,7 +180,7 @@ class EventPage(Page):
         self.retry: int | None = None
         self.streams = 0
         """How many answers it has read."""
-        self.answer: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
 
     async def connect(self, *, greets: bool = True, **headers: str) -> None:
         """Raises `Refused`."""
@@ -195,7 +203,7 @@ class EventPage(Page):
         query = urlencode({"position": self.printed_at, "language": self.language}, quote_via=quote)
         stream = self.stream_class(self)
         self.bye = self.close_code = None
-        self.answer = await stream.open(f"{self.path}?{query}", headers)
+        self.headers = await stream.open(f"{self.path}?{query}", headers)
         self.streams += 1
         self.socket = stream  # type: ignore[assignment]
         self._is_waiting_for_welcome = True
@@ -206,6 +214,7 @@ class EventPage(Page):
             assert self.bye is not None, "ended without a goodbye"
             await asyncio.sleep(self.bye["retry_after"])
             if self.returns:
+                await self.socket.close()
                 await self._open({})
                 if not self.returns:  # it left meanwhile
                     await self.socket.close()

@@ -28,8 +28,11 @@ CONTENT_SECURITY_POLICY = {
 }
 
 STATIC_ROOT = os.environ.get("STATIC_ROOT")
+PACKAGES = Path(__file__).parents[1] / "js/node_modules"
 STATICFILES_DIRS = [
-    ("bootstrap", Path(__file__).parents[1] / "js/node_modules/bootstrap/dist"),
+    ("bootstrap", PACKAGES / "bootstrap/dist"),
+    ("htmx", PACKAGES / "htmx.org/dist"),
+    ("turbo", PACKAGES / "@hotwired/turbo/dist"),
     *filter(None, [os.environ.get("STRIPPED")]),
 ]
 if STATIC_ROOT:

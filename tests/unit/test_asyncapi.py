@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft7Validator
 
 import notifications
-from notifications import authority, consumers, hub, protocol, sockets, stream
+from notifications import authority, consumers, event_stream, hub, protocol, sockets, stream
 from notifications.conf import defaults
 from notifications.inbox import ACTIONS
 from notifications.items import encoded, item, shared
@@ -50,6 +50,7 @@ from notifications.rules import SEVERITIES
 ROOT = Path(notifications.__file__).parents[1]
 DOCUMENT = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
 CHANNEL = DOCUMENT["channels"]["inbox"]
+EVENTS = DOCUMENT["channels"]["events"]
 MESSAGES = DOCUMENT["components"]["messages"]
 COMMANDS = {"heartbeatAnswer" if kind is Heartbeat else kind.__name__.lower(): kind for kind in get_args(protocol.Command)}
 ANSWERS = {kind.__name__.lower(): kind for kind in get_args(protocol.Message)}
@@ -214,7 +215,8 @@ def test_operations_receive_every_command_and_send_every_message():
         (heard if receives else said).update(references(operation["messages"]))
         (said if receives else heard).update(references(operation.get("reply", {}).get("messages", [])))
     assert heard == {f"#/channels/inbox/messages/{name}" for name in COMMANDS}
-    assert said == {f"#/channels/inbox/messages/{name}" for name in ANSWERS}
+    streamed = {f"#/channels/events/messages/{name}" for name in EVENTS["messages"]}
+    assert said == streamed | {f"#/channels/inbox/messages/{name}" for name in ANSWERS}
 
 
 # What the code has
@@ -268,6 +270,21 @@ def test_limits_are_those_of_the_code():
         "deltaBytes": protocol.DELTA_BYTES,
         "replayRows": protocol.RESET_ROWS,
     }
+
+
+def test_the_events_are_the_messages_that_answer_no_command_and_end_where_the_code_says():
+    names = ANSWERS.keys() - {"done", "error"}
+    assert EVENTS["messages"] == {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+    assert EVENTS["address"] == reverse("live_notifications:events")
+    assert EVENTS["x-limits"] == {
+        "streamSeconds": event_stream.STREAM_SECONDS,
+        "carriedSteps": stream.WINDOW_STEPS * stream.ASK_AT,
+        "carriedBytes": stream.WINDOW_BYTES * stream.ASK_AT,
+        "catchUpBytes": stream.CATCH_UP_BYTES,
+    }
+    query = DOCUMENT["operations"]["stream"]["bindings"]["http"]["query"]["properties"]
+    asked = schema_of(protocol.Hello, is_command=True)["properties"]
+    assert {name: plain(each) for name, each in query.items()} == {name: asked[name] for name in ("position", "language")}
 
 
 def test_the_address_the_subprotocol_and_the_cookie_are_those_of_the_code():

@@ -1,4 +1,7 @@
-"""Every language of the app is whole: all that the code says, with its parameters and plurals, and compiled as written."""
+"""Every language of the app is whole: all that the code says, with its parameters and plurals, and compiled as written.
+
+So is the German of the demo.
+"""
 
 import ast
 import re
@@ -15,9 +18,11 @@ from django.utils.translation.template import templatize
 import notifications
 
 APP = Path(notifications.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = sorted(path.name for path in (APP / "locale").iterdir())
 PARAMETER = re.compile(r"%(?:\(\w+\))?.|\{\w*\}")
-IN_TEMPLATE = re.compile(r"""\b(?:_|gettext)\(u?((?P<quote>['"]).*?(?<!\\)(?P=quote))\)""")
+STRING = r"""u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+IN_TEMPLATE = re.compile(rf"\b(?:(?:_|gettext)\(|pgettext\({STRING}, ){STRING}\)")  # the context, if there is one, and the text
 COUNTS = [*range(1001), 10**6, 10**6 + 1, 2 * 10**6]
 
 
@@ -67,8 +72,8 @@ class Catalogue:
         return int(found[0]), found[1]
 
 
-def catalogue(language: str) -> Catalogue:
-    head, *rest = messages((APP / "locale" / language / "LC_MESSAGES/django.po").read_text(encoding="utf-8"))
+def catalogue(language: str, folder: Path = APP / "locale") -> Catalogue:
+    head, *rest = messages((folder / language / "LC_MESSAGES/django.po").read_text(encoding="utf-8"))
     assert head.id == ""
     return Catalogue(language, head.parts["msgstr"], rest)
 
@@ -80,12 +85,12 @@ def one(request) -> Catalogue:
 
 @pytest.fixture(scope="module")
 def in_code() -> set[tuple[str, str | None]]:
-    return {*said_by_modules(), *said_by_templates()}
+    return {*said_by_modules(APP), *said_by_templates(APP / "templates")}
 
 
-def said_by_modules() -> Iterator[tuple[str, str | None]]:
+def said_by_modules(folder: Path) -> Iterator[tuple[str, str | None]]:
     """Singular and plural of what the Python code has translated. What is put together at run time is a site's own text."""
-    for path in APP.rglob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
@@ -98,13 +103,12 @@ def said_by_modules() -> Iterator[tuple[str, str | None]]:
                 assert "pgettext" not in node.func.id or not texts, f"{path}: this test knows no contexts yet"
 
 
-def said_by_templates() -> Iterator[tuple[str, str | None]]:
-    for path in (APP / "templates").rglob("*.html"):
+def said_by_templates(folder: Path) -> Iterator[tuple[str, str | None]]:
+    for path in folder.rglob("*.html"):
         code = templatize(path.read_text(encoding="utf-8"))
-        assert not re.search(r"\bn?p?ngettext\(|\bpgettext\(", code), (
-            f"{path}: this test knows no plurals and contexts in templates yet"
-        )
-        yield from ((ast.literal_eval(found[1]), None) for found in IN_TEMPLATE.finditer(code))
+        assert not re.search(r"\bnp?gettext\(", code), f"{path}: this test knows no plurals in templates yet"
+        for context, text in IN_TEMPLATE.findall(code):
+            yield "\x04".join(ast.literal_eval(each) for each in (context, text) if each), None
 
 
 def test_there_are_languages_and_django_knows_them():
@@ -116,6 +120,23 @@ def test_a_language_has_all_that_the_code_says_and_nothing_else(one, in_code):
     assert ("%(count)d event waits again.", "%(count)d events wait again.") in in_code
     told = [(each.id, each.parts.get("msgid_plural")) for each in one.messages]
     assert sorted(told, key=str) == sorted(in_code, key=str)  # a list: no message twice
+
+
+def test_the_german_of_the_demo_has_all_that_it_says_and_nothing_else():
+    folder = ROOT / "project/locale"
+    in_demo = {*said_by_modules(ROOT / "project"), *said_by_templates(ROOT / "templates")}
+    german = catalogue("de", folder)
+    assert ("Order %(number)s", None) in in_demo
+    assert sorted(each.id for each in german.messages) == sorted(text for text, _ in in_demo)
+    with (folder / "de/LC_MESSAGES/django.mo").open("rb") as file:
+        assert GNUTranslations(file)._catalog == {"": german.header} | {each.id: each.parts["msgstr"] for each in german.messages}
+
+
+def test_a_button_is_called_what_it_shows(one):
+    """Somebody who speaks to the page says the word that they see."""
+    said = {each.id: each.forms[0].casefold() for each in one.messages}
+    for undo in ("Undo archive", "Undo delete", "Undo mark all as read"):
+        assert said["Undo"] in said[undo]
 
 
 def test_no_message_is_untranslated_or_fuzzy(one):
@@ -130,10 +151,11 @@ def test_every_form_has_the_parameters_of_its_message(one):
     with_parameters = 0
     for message in one.messages:
         wanted = sorted(PARAMETER.findall(message.parts["msgid"]))
+        style = "python-brace-format" if any("{" in each for each in wanted) else "python-format"
         with_parameters += bool(wanted)
         for text in [message.parts.get("msgid_plural"), *message.forms]:
             assert text is None or sorted(PARAMETER.findall(text)) == wanted, message
-        assert bool(wanted) == ("python-format" in message.flags), message
+        assert message.flags.strip() == (style if wanted else ""), message
     assert with_parameters
 
 

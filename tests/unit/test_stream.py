@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifications.stream import WINDOW_BYTES, WINDOW_SECONDS, WINDOW_STEPS, Stream, Verdict
+from notifications.stream import CATCH_UP_BYTES, WINDOW_BYTES, WINDOW_SECONDS, WINDOW_STEPS, Stream, Verdict
 
 EPOCH = "e"
 
@@ -170,6 +170,64 @@ def test_the_oldest_that_asked_decides_who_is_overdue():
     send(stream, 2, ack="b", now=125.0)
     assert not stream.is_overdue(100.0 + WINDOW_SECONDS)
     assert stream.is_overdue(100.1 + WINDOW_SECONDS)
+
+
+FULL = [(WINDOW_STEPS // 2, 0), (0, WINDOW_BYTES // 2)]
+
+
+def one_way(top: int = 5) -> Stream:
+    stream = Stream(is_one_way=True)
+    stream.stand_at(EPOCH, top)
+    return stream
+
+
+@pytest.mark.parametrize(("steps", "size"), FULL)
+def test_a_one_way_stream_ends_where_another_would_ask(steps, size):
+    stream = one_way()
+    stream.sent(epoch=EPOCH, top=6, steps=steps - 1, size=size - 1)
+    assert not stream.must_end
+    stream.sent(epoch=EPOCH, top=7, steps=1, size=1)
+    assert stream.must_end
+    assert not stream.must_ask
+
+
+def test_a_one_way_stream_ends_amid_no_catch_up():
+    """The page's position moves by whole ones: it would begin again, for ever."""
+    stream = one_way()
+    for event in (None, 17):
+        stream.sent_part(9, event, steps=WINDOW_STEPS, size=WINDOW_BYTES)
+        assert not stream.must_end
+        assert stream.is_open, "no acknowledgement will come to open it"
+    stream.sent(epoch=EPOCH, top=9, steps=1, size=1)
+    assert stream.must_end
+
+
+def test_a_one_way_stream_waits_for_a_send_as_any_other():
+    stream = one_way()
+    stream.is_sending = True
+    assert not stream.is_open
+
+
+def test_a_one_way_catch_up_longer_than_a_fresh_page_is_given_up_for_one():
+    stream = one_way()
+    stream.sent_part(9, 17, steps=1, size=CATCH_UP_BYTES)
+    assert not stream.must_start_over
+    stream.sent_part(9, 18, steps=1, size=1)
+    assert stream.must_start_over
+    stream.stand_at("?", 0)
+    assert not stream.must_start_over
+    stream.sent(epoch=EPOCH, top=9, steps=20, size=1)
+    assert not stream.must_start_over
+    assert stream.must_end
+
+
+def test_a_stream_that_is_answered_ends_by_itself_never():
+    stream = standing_at(5)
+    stream.sent_part(9, 17, steps=WINDOW_STEPS, size=2 * CATCH_UP_BYTES)
+    assert not stream.must_start_over
+    stream.sent(epoch=EPOCH, top=9, steps=WINDOW_STEPS, size=WINDOW_BYTES)
+    assert not stream.must_end
+    assert stream.must_ask
 
 
 class Simulated:

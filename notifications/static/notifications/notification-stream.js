@@ -57,7 +57,7 @@ export const world = {
   events: (/** @type {string} */ url) => new EventSource(url),
   fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) => fetch(url, init),
   channel: (/** @type {string} */ name) => new BroadcastChannel(name),
-  locks: () => navigator.locks,
+  locks: () => globalThis.navigator?.locks,
   storage: () => sessionStorage,
   random: () => Math.random(),
   now: () => performance.now(),
@@ -324,7 +324,7 @@ export class SharedLine extends Line {
   start() {
     if (this.#leave) return;
     const { signal } = (this.#leave = new AbortController());
-    this.#channel = attempt(() => this.key && world.locks() && world.channel(this.key)) || null;
+    this.#channel = (world.locks() && this.key && attempt(() => world.channel(this.key))) || null;
     if (!this.#channel) return this.#lead();
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     const url = this.rungs.at(-1)?.[1] ?? "";
@@ -498,7 +498,9 @@ export class NotificationStream extends HTMLElement {
     if (this.#line) return;
     this.#newest = Number(this.getAttribute("top"));
     for (const command of parse(recall(this.#key)) ?? []) this.#take(command);
-    const known = [["websocket", "url"], ["events", "events-url"], ["polling", "changes-url"]];
+    // Without locks each tab would hold a stream, and a browser has six connections to a host: the seventh tab would wait for ever.
+    const events = world.locks() ? "events-url" : "";
+    const known = [["websocket", "url"], ["events", events], ["polling", "changes-url"]];
     const rungs = known.map(([name, attribute]) => [name, this.getAttribute(attribute)]);
     const page = {
       stands: () => ({ position: this.position, state: this.state, isCatching: this.#isCatching }),
@@ -610,7 +612,10 @@ export class NotificationStream extends HTMLElement {
       this.#newest = Math.max(this.#newest, item.number ?? 0);
     }
     this.#emit("changed", { items, ops, reset, more: reset ? more : undefined, unread, unseen, seenUpto });
-    for (const count of document.querySelectorAll("[data-notifications-unread]")) count.textContent = unread;
+    for (const count of document.querySelectorAll("[data-notifications-unread]")) {
+      const most = Number(count.getAttribute("data-notifications-unread"));
+      count.textContent = most && unread > most ? `${most}+` : unread;
+    }
     if (more && !reset) return; // the rest of this catch-up follows
     const live = !this.#isCatching;
     this.#isCatching = false;

@@ -7,7 +7,8 @@ from django.dispatch import Signal
 from django.utils.translation import gettext_lazy as _
 
 from notifications import Action, Change, Draft, Kind, Text, aanswer, anotify, answer, notify, rule, signal_rule
-from notifications.inbox import State, mark, mark_seen, read_page, states
+from notifications.filters import Filter
+from notifications.inbox import Page, State, mark, mark_seen, read_page, states
 from notifications.models import Event
 from notifications.protocol import Item
 from notifications.testing import ChaosLayer, deliver
@@ -65,6 +66,7 @@ async def calls_from_a_coroutine(user: User) -> None:
 def inbox_of(user: User) -> None:
     page = read_page(user.pk, limit=10, show="unread", language="de")
     assert_type(page.items, list[Item])
+    assert_type(read_page(user.pk, wanted=Filter(kind="user.joined", severity="error", search="Ann")), Page)
     assert_type(page.unread, int)
     assert_type(page.items[0].title, str)
     assert_type(page.items[0].actions[0].primary, bool)

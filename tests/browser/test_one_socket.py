@@ -1,0 +1,256 @@
+"""However many tabs somebody has open, one holds the connection for all; who holds it may leave, freeze or hang.
+
+In a Chromium as people have it: Playwright's own shows every tab at once, freezes none and keeps no page in its cache.
+"""
+
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, WebSocket, expect
+
+from tests.browser.conftest import Demo, Person, Window
+from tests.servers import programs
+from tests.servers.process import HOST, ServerProcess
+
+HAND_OVER_SECONDS = 2.0
+TABS = 20
+WATCH = """
+  window.welcomed = 0;
+  document.addEventListener("notifications:frame", ({ detail: { type, data } }) => {
+    if (type === "welcome" && data.heartbeat_seconds) window.welcomed = Date.now();
+  });
+"""
+TRANSPORT = "document.querySelector('notification-stream').transport"
+
+
+class Chromium(ServerProcess):
+    """A browser of its own process, which Playwright only connects to."""
+
+    def command(self) -> list[str | Path]:
+        quiet = ["--disable-gpu", "--disable-background-networking", "--no-first-run", "--lang=en-GB"]
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        profile = f"--user-data-dir={self.directory / 'profile'}"
+        return [programs.chromium(), "--headless=new", f"--remote-debugging-port={self.port}", profile, *quiet, *sandbox]
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}/json/version", timeout=5):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def chromium(playwright: Playwright, tmp_path: Path) -> Iterator[Browser]:
+    with Chromium(directory=tmp_path) as process:
+        browser = playwright.chromium.connect_over_cdp(f"http://{HOST}:{process.port}", no_defaults=True)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def mina(chromium: Browser, demo: Demo, sessions: dict[str, str], faults: list[str]) -> Person:
+    """Her browser. One tab of it is visible, the one that was opened last or brought to the front."""
+    (context,) = chromium.contexts
+    context.add_cookies([{"name": "sessionid", "value": sessions["mina"], "url": demo.url}])
+    return Person(context, demo.url, faults, sessions)
+
+
+class Tab(Window):
+    """A window whose sockets are counted."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        super().__init__(page, base)
+        self.sockets: list[WebSocket] = []
+        page.on("websocket", self.opened)
+        page.add_init_script(WATCH)
+
+    def opened(self, socket: WebSocket) -> None:
+        self.sockets.append(socket)
+
+    @property
+    def connections(self) -> int:
+        return sum(not socket.is_closed() for socket in self.sockets)
+
+    @property
+    def leads(self) -> bool:
+        return self.page.evaluate(TRANSPORT) == "websocket"
+
+
+def open_tab(person: Person, path: str = "/bells/", *, script: str = "") -> Tab:
+    """A tab that has joined the others, or leads."""
+    tab = Tab(person.window().page, person.base)
+    if script:
+        tab.page.add_init_script(script)
+    tab.open(path).listening()
+    return tab
+
+
+def leader(tabs: list[Tab]) -> Tab:
+    """Once exactly one of them leads."""
+    deadline = time.monotonic() + 20
+    while True:
+        leaders = [tab for tab in tabs if tab.leads]
+        if len(leaders) == 1 and leaders[0].page.evaluate("window.welcomed"):
+            return leaders[0]
+        assert time.monotonic() < deadline, f"{len(leaders)} lead"
+        tabs[0].page.wait_for_timeout(20)
+
+
+def seconds_until_led(tabs: list[Tab], since: float) -> float:
+    """How long after this moment the server had answered the one that leads now."""
+    return float(leader(tabs).page.evaluate("window.welcomed")) / 1000 - since
+
+
+@pytest.mark.timeout(300)
+def test_twenty_tabs_have_one_connection_and_all_show_the_news(mina, demo):
+    tabs = [open_tab(mina) for _ in range(TABS)]
+    assert sum(tab.connections for tab in tabs) == 1
+    assert sum(len(tab.sockets) for tab in tabs) == 1
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    for tab in tabs:
+        tab.expect_unseen(1)
+    tabs[7].page.bring_to_front()
+    tabs[7].bell.click()
+    for tab in tabs:
+        tab.expect_unseen(0)
+
+
+def test_when_the_leading_tab_is_closed_another_takes_over_soon(mina, demo):
+    tabs = [open_tab(mina) for _ in range(3)]
+    first = leader(tabs)
+    tabs.remove(first)
+    closed_at = time.time()
+    first.page.close()
+    assert seconds_until_led(tabs, closed_at) < HAND_OVER_SECONDS
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    for tab in tabs:
+        tab.expect_unseen(1)
+    assert sum(tab.connections for tab in tabs) == 1
+
+
+def test_when_the_leading_tab_goes_to_another_page_nothing_is_lost(mina, demo):
+    tabs = [open_tab(mina) for _ in range(2)]
+    first = leader(tabs)
+    first.open("/orders/")
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    for tab in tabs:
+        tab.expect_unseen(1)
+    assert leader(tabs)
+
+
+def test_when_the_leading_tab_is_frozen_another_takes_over_and_it_catches_up_when_it_thaws(mina, demo):
+    tabs = [open_tab(mina) for _ in range(2)]
+    frozen = leader(tabs)
+    (other,) = (tab for tab in tabs if tab is not frozen)
+    other.page.bring_to_front()
+    frozen.until("document.visibilityState === 'hidden'")
+    browser = frozen.page.context.new_cdp_session(frozen.page)
+    frozen_at = time.time()
+    browser.send("Page.setWebLifecycleState", {"state": "frozen"})
+    assert seconds_until_led([other], frozen_at) < HAND_OVER_SECONDS
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    other.expect_unseen(1)
+    browser.send("Page.setWebLifecycleState", {"state": "active"})
+    frozen.listening()
+    frozen.expect_unseen(1)
+    assert not frozen.leads
+    assert sum(tab.connections for tab in tabs) == 1
+
+
+def test_when_the_leading_tab_hangs_another_takes_over_and_it_follows_when_it_is_back(mina, demo):
+    tabs = [open_tab(mina) for _ in range(2)]
+    busy = leader(tabs)
+    (other,) = (tab for tab in tabs if tab is not busy)
+    other.page.bring_to_front()
+    began_at = busy.page.evaluate(
+        "() => { setTimeout(() => { const end = Date.now() + 6000; while (Date.now() < end); }, 20); return Date.now() + 20; }"
+    )
+    assert seconds_until_led([other], began_at / 1000) < HAND_OVER_SECONDS
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    other.expect_unseen(1)
+    busy.expect_unseen(1)
+    assert not busy.leads
+    assert sum(tab.connections for tab in tabs) == 1
+
+
+def test_a_visible_tab_takes_over_before_hidden_ones(mina, demo):
+    first, *hidden = tabs = [open_tab(mina) for _ in range(4)]  # in the order in which they wait for the lead
+    visible = open_tab(mina)
+    assert leader([*tabs, visible]) is first
+    assert {tab.page.evaluate("document.visibilityState") for tab in tabs} == {"hidden"}
+    closed_at = time.time()
+    first.page.close()
+    visible.until(f"{TRANSPORT} === 'websocket'")
+    assert seconds_until_led([*hidden, visible], closed_at) < HAND_OVER_SECONDS
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    for tab in (*hidden, visible):
+        tab.expect_unseen(1)
+    assert visible.leads
+
+
+def test_without_web_locks_each_tab_has_its_own_connection(mina, demo):
+    tabs = [open_tab(mina, script="delete Navigator.prototype.locks") for _ in range(3)]
+    assert [tab.connections for tab in tabs] == [1, 1, 1]
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    for tab in tabs:
+        tab.expect_unseen(1)
+
+
+def test_a_tab_of_another_user_has_nothing_to_do_with_it(mina, demo, sessions):
+    minas = open_tab(mina)
+    mina.context.add_cookies([{"name": "sessionid", "value": sessions["noor"], "url": mina.base}])
+    noors = open_tab(mina)
+    assert [minas.connections, noors.connections] == [1, 1]
+    demo.run(
+        "from notifications import notify\n"
+        "notify('order.status', to=mina, title='For Mina')\n"
+        "notify('order.status', to=noor, title='For Noor')"
+    )
+    for tab, own, others in ((minas, "For Mina", "For Noor"), (noors, "For Noor", "For Mina")):
+        expect(tab.rows.filter(has_text=own)).to_have_count(1)
+        expect(tab.rows.filter(has_text=others)).to_have_count(0)
+
+
+def test_a_command_in_a_tab_that_follows_is_done_and_shows_in_all(mina, demo):
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    tabs = [open_tab(mina, "/notifications/") for _ in range(2)]
+    first = leader(tabs)
+    (follower,) = (tab for tab in tabs if tab is not first)
+    follower.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
+    for tab in tabs:
+        expect(tab.rows.first).not_to_have_attribute("data-unread", "")
+
+
+def test_in_the_back_forward_cache_a_page_lets_go_and_shown_again_it_catches_up(mina, demo):
+    tab, other = open_tab(mina), open_tab(mina)
+    assert leader([tab, other]) is tab
+    tab.page.bring_to_front()
+    tab.page.evaluate("addEventListener('pageshow', (event) => { window.wasCached = event.persisted })")
+    tab.stay()
+    tab.page.goto(f"{demo.url}/login/?next=/")
+    assert leader([other]) is other
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    other.expect_unseen(1)
+    tab.page.go_back(wait_until="commit")  # it is not loaded
+    assert tab.page.evaluate("window.wasCached") is True
+    tab.listening()
+    tab.expect_unseen(1)
+    expect(tab.rows).to_have_count(1)
+    assert tab.has_stayed
+    assert not tab.leads
+
+
+def test_alone_in_its_browser_a_page_out_of_the_cache_connects_anew(mina, demo):
+    tab = open_tab(mina)
+    tab.page.evaluate("addEventListener('pageshow', (event) => { window.wasCached = event.persisted })")
+    tab.page.goto(f"{demo.url}/login/?next=/")
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    tab.page.go_back(wait_until="commit")
+    assert tab.page.evaluate("window.wasCached") is True
+    tab.expect_unseen(1)
+    assert leader([tab])
