@@ -73,7 +73,7 @@ export class NotificationToasts extends HTMLElement {
     document.addEventListener("visibilitychange", this.#look, { signal });
     document.addEventListener("click", this.#switch, { signal });
     for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend, { signal });
-    this.addEventListener("submit", this.#submit, { signal });
+    this.addEventListener("submit", this.#submit, { signal, capture: true }); // before htmx, where it boosts forms
     this.addEventListener("click", this.#click, { signal });
     this.addEventListener("keydown", this.#keydown, { signal });
     this.#offer();
@@ -216,6 +216,7 @@ export class NotificationToasts extends HTMLElement {
   /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
   #submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
+    event.stopPropagation();
     const button = /** @type {HTMLButtonElement} */ (event.submitter);
     const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
     if (toast.ariaBusy) return;
