@@ -33,7 +33,7 @@ export function plan(items, live) {
 
 /** Whether this tab is the one to tell it: whoever gets the lock first, and the less a tab is looked at the later it asks. */
 export async function claim(/** @type {string} */ name, isVisible = true, hasFocus = true) {
-  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 50 : 150));
+  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 200 : 600));
   return new Promise((/** @type {(isMine: boolean) => void} */ answer) => {
     if (!world.locks()) return answer(isVisible); // nobody to agree with
     void world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
