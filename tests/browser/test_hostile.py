@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Frame, Page, Request, expect
 
 from notifications.rules import clean
 from tests.browser.conftest import Person, Window
@@ -84,9 +84,18 @@ class Attacked(NamedTuple):
 
 def watch(page: Page, faults: list[str]) -> None:
     """Beside what any page is watched for."""
-    page.on("dialog", lambda dialog: (faults.append(f"{page.url} says {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: "evil" in request.url and faults.append(f"{page.url} asks for {request.url}"))
-    page.on("framenavigated", lambda frame: "evil" in frame.url and faults.append(f"{page.url} has gone to {frame.url}"))
+
+    def refuse(dialog: Dialog) -> None:
+        faults.append(f"{page.url} says {dialog.message}")
+        dialog.dismiss()
+
+    def look(where: Request | Frame) -> None:
+        if "evil" in where.url:
+            faults.append(f"{page.url} leads to {where.url}")
+
+    page.on("dialog", refuse)
+    page.on("request", look)
+    page.on("framenavigated", look)
 
 
 @pytest.fixture(scope="module")
