@@ -1,6 +1,7 @@
 """The wheel's scripts and styles go without comments and indentation; the repository and the sdist keep theirs.
 
-Stripped, not compiled: what runs in a browser reads as what stands here, and needs no Node to build.
+Stripped, not compiled: nobody needs Node, and tests/wheel and tests/browser run on what ships. Minifiers that shorten names save
+another seventh, but the one that there is for Python moved a declaration above what it uses (tdewolff-minify 2.24).
 """
 
 import shutil

@@ -23,7 +23,7 @@ class AppSettings:
     """How often a server process looks up the inboxes and sessions of its connected users; the bound of guarantees 2 and 7."""
 
     SOCKETS_PER_USER: int = 20
-    """Open sockets that one user may have in one server process; a further one is closed with 4029."""
+    """Open sockets and event streams that one user may have in one server process; a further one is ended with 4029."""
 
     DIRECT_WRITES: bool = False
     """Whether frames go straight into Daphne's TCP connections where that is possible; see `direct.py`."""

@@ -59,32 +59,29 @@ async def event_stream(scope: Mapping[str, Any], receive: Receive, send: Send) -
     if found == SIGNED_OUT:
         await _refuse(send, 401, "signed out")
         return
-    await EventStream(send).run(receive, found, key, asked)
+    await EventStream(receive, send).run(found, key, asked)
 
 
 class EventStream:
     """One page's stream, from its head to its goodbye."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
         self.hub = Hub.running()
+        self.peer = asyncio.ensure_future(_departure(receive))  # when it is done, so is the stream
         self.base_send = send
         self.transport = Transport(send)
         self.socket: Socket | None = None
         self.close_code = 0  # once it is set the stream has ended
         self.goodbye: asyncio.Task[None] | None = None
 
-    async def run(self, receive: Receive, found: Identity | Refusal, key: str, asked: Hello) -> None:
+    async def run(self, found: Identity | Refusal, key: str, asked: Hello) -> None:
         """Until one side ends it."""
-        self.peer = asyncio.ensure_future(_departure(receive))
         age = asyncio.get_running_loop().call_later(STREAM_SECONDS * random.uniform(0.8, 1.0), self._go_on)
         try:
             await self.base_send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             await self._write(b"retry: %d\n\n" % (1000 * random.uniform(1.0, 1.0 + self.hub.spread)))
             self._open(found, key, asked)
             await asyncio.wait({self.peer})
-        except asyncio.CancelledError:
-            if not self.close_code:  # a server that stops kills what has been told to end
-                raise
         finally:
             age.cancel()
             self.peer.cancel()
@@ -115,8 +112,7 @@ class EventStream:
         self.end(CloseCode.RESTART, "go on from here", 0.0)
 
     async def _send(self, frame: str) -> None:
-        if not self.close_code:
-            await self._write(_event(frame))
+        await self._write(_event(frame))
 
     async def _say_goodbye(self, bye: Bye, socket: Socket | None) -> None:
         retry = b"retry: %d\n" % (1000 * bye.retry_after) if bye.retry_after else b""

@@ -15,7 +15,8 @@ inbox_changed = Signal()
 """After an inbox took steps: `user_id`, `unread`, `unseen`."""
 
 socket_opened = Signal()
-"""A socket has been authenticated: `user_id`. Sent in the server's event loop: receivers must not block."""
+"""A socket, or an event stream in its place, has been authenticated: `user_id`. Sent in the server's event loop: receivers must
+not block."""
 
 socket_closed = Signal()
 """A socket that was opened is gone: `user_id`, `code` (int). Sent in the server's event loop."""

@@ -224,6 +224,8 @@ def wheel(words: list[str]) -> Outcome:
 def browser(words: list[str]) -> Outcome:
     """In a pytest process of its own: Playwright's event loop breaks async tests that share one with it."""
     provide(programs.chromium, apt="chromium")
+    with contextlib.suppress(Missing):  # the stories that are told in both browsers say so themselves
+        provide(programs.firefox, apt="firefox-esr")
     npm_packages()
     return pytest("tests/browser", words=[*BY_TWO, *words])
 

@@ -91,7 +91,7 @@ def notification_bell(
     shortcuts: bool = True,
     theme: str = "",
 ) -> SafeString:
-    """A button with the count of unseen notifications; it opens a panel with the list.
+    """A button with the count of unseen notifications; it opens a panel with the list; `shortcuts=False`: without keys.
 
     While something is unseen, the count stands before the page's title and on the badge of an installed app, and our icon, or
     the one at the URL `favicon`, in place of the site's. `shortcuts=False`: without keys. `theme` is for a page that looks unlike

@@ -1,4 +1,4 @@
-"""The demo under a Daphne of its own, and people with real Chromium windows on it.
+"""The demo under a Daphne of its own, and people with real windows on it: Chromium's, and Firefox's where a test says so.
 
 Every page that a person opens is watched: a violation of the site's Content-Security-Policy or an uncaught error in a script
 fails the test, whatever else it shows.
@@ -16,16 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, expect
 
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, daphne_process, programs
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "project.asgi:application"
+SETTINGS = "project.settings"
 PASSWORD = "ring-the-bell"
 
 expect.set_options(timeout=20_000)  # a busy machine; a promise that holds is seen long before
+
+FIREFOX_SAYS = "Firefox can’t establish a connection"  # where no script has raised anything
+POINTERS = ["ui.primaryPointerCapabilities", "ui.allPointerCapabilities"]
+in_both_browsers = pytest.mark.parametrize("engine", ["chromium", "firefox"], indirect=True)
+"""The stories that every browser has to tell; in all others Chromium stands for the rest."""
 
 
 @pytest.fixture(scope="session")
@@ -39,19 +45,40 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return {**browser_type_launch_args, "executable_path": str(chromium), "args": [*quiet, *sandbox]}
 
 
-def manage(database_url: str, *words: str, redis_url: str = "") -> str:
+@pytest.fixture(scope="session")
+def firefox(playwright: Playwright) -> Iterator[Browser]:
+    """The machine's own Firefox, which Playwright drives by WebDriver BiDi: what Chromium feigns by CDP is a preference here."""
+    try:
+        program = programs.firefox()
+    except Missing as missing:
+        not_run(missing)
+    firefox = playwright.firefox.launch(
+        channel="moz-firefox",
+        executable_path=str(program),
+        firefox_user_prefs={"ui.prefersReducedMotion": 1, **dict.fromkeys(POINTERS, 6)},  # 6: a mouse, whatever this machine has
+    )
+    yield firefox
+    firefox.close()
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "chromium"))
+
+
+def manage(database_url: str, *words: str, settings: str = SETTINGS) -> str:
     """Runs `manage.py` in a process of its own, as somebody at a shell would. Its output."""
-    env = os.environ | environment(database_url, redis_url)
+    env = os.environ | environment(database_url, settings=settings)
     done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"manage.py {' '.join(words)}: {done.stderr}")
     return done.stdout
 
 
-def environment(database_url: str, redis_url: str = "") -> dict[str, str]:
+def environment(database_url: str, redis_url: str = "", settings: str = SETTINGS) -> dict[str, str]:
     """What the demo reads of it, whatever this shell has set."""
     return {
-        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "DJANGO_SETTINGS_MODULE": settings,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "DEMO": "1",
@@ -81,36 +108,85 @@ def sessions(seeded_database: Path) -> dict[str, str]:
     return dict(json.loads(manage(f"sqlite:///{seeded_database}", "shell", "--no-imports", "-c", code)))
 
 
+class Shell:
+    """Another process beside the servers, which lives as long as the run: to start one for each word takes a second."""
+
+    def __init__(self, settings: str, redis_url: str) -> None:
+        env = os.environ | environment("sqlite:///:memory:", redis_url, settings)
+        words = [sys.executable, "-m", "tests.site.shell"]
+        self.process = subprocess.Popen(words, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, database_url: str, code: str) -> str:
+        """What the code has printed, on this SQLite file."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([database_url.removeprefix("sqlite:///"), code]) + "\n")
+        self.process.stdin.flush()
+        printed, error = json.loads(self.process.stdout.readline())
+        if error:
+            raise RuntimeError(error)
+        return str(printed)
+
+    def stop(self) -> None:
+        self.process.communicate()  # it ends with its input
+
+
+shells: dict[tuple[str, str], Shell] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_shell_is_left() -> Iterator[None]:
+    yield
+    for shell in shells.values():
+        shell.stop()
+
+
+HEAD = """
+from django.contrib.auth.models import User
+from project.shop.models import Order, Comment
+mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))
+halcyon = Order.objects.numbered(1044).get()
+"""
+
+
 class Demo:
     """A running demo shop: a server process, its database and, where several share one, its Redis."""
 
-    def __init__(self, server: AsgiProcess, database_url: str, redis_url: str = "") -> None:
+    def __init__(
+        self, server: AsgiProcess, database_url: str, redis_url: str = "", *, settings: str = SETTINGS, head: str = HEAD
+    ) -> None:
         self.server = server
         self.database_url = database_url
         self.redis_url = redis_url
+        self.settings = settings
+        self.head = head
+        """What stands ready for those who `run()` something: the people and the models."""
 
     @property
     def url(self) -> str:
         return self.server.url
 
     def run(self, code: str) -> str:
-        """Python in another process, on the same database; the demo's people and models stand ready."""
-        head = (
-            "from django.contrib.auth.models import User\n"
-            "from project.shop.models import Order, Comment\n"
-            "mina, noor, teo, jonas = (User.objects.get(username=n) for n in ('mina', 'noor', 'teo', 'jonas'))\n"
-            "halcyon = Order.objects.numbered(1044).get()\n"
-        )
-        return manage(self.database_url, "shell", "--no-imports", "-c", head + code, redis_url=self.redis_url)
+        """Python in another process, on the same database. What it prints."""
+        key = self.settings, self.redis_url
+        shell = shells.get(key) or shells.setdefault(key, Shell(*key))
+        return shell.run(self.database_url, self.head + code)
+
+
+@contextlib.contextmanager
+def running_demo(seeded: Path, directory: Path, redis_url: str = "") -> Iterator[Demo]:
+    """The demo on a copy of the seeded database. With a Redis, what another process tells arrives at once."""
+    database = directory / "demo.sqlite3"
+    shutil.copy(seeded, database)
+    url = f"sqlite:///{database}"
+    with daphne_process(environment(url, redis_url), application=APPLICATION) as server:
+        yield Demo(server, url, redis_url)
 
 
 @pytest.fixture
 def demo(seeded_database: Path, sessions: dict[str, str], tmp_path: Path) -> Iterator[Demo]:
-    database = tmp_path / "demo.sqlite3"
-    shutil.copy(seeded_database, database)
-    url = f"sqlite:///{database}"
-    with daphne_process(environment(url), application=APPLICATION) as server:
-        yield Demo(server, url)
+    with running_demo(seeded_database, tmp_path) as demo:
+        yield demo
 
 
 class Window:
@@ -206,8 +282,12 @@ def watch(page: Page, faults: list[str]) -> None:
         if "Content Security Policy" in message.text or "violation" in message.text:
             faults.append(f"{page.url}: {message.text}")
 
+    def fail(error: Error) -> None:
+        if FIREFOX_SAYS not in str(error):
+            faults.append(f"{page.url}: {error}")
+
     page.on("console", hear)
-    page.on("pageerror", lambda error: faults.append(f"{page.url}: {error}"))
+    page.on("pageerror", fail)
     page.add_init_script(
         "document.addEventListener('securitypolicyviolation', (e) =>"
         " console.error('violation: ' + e.violatedDirective + ' ' + e.blockedURI + ' ' + e.sourceFile))"
@@ -225,8 +305,11 @@ People = Callable[..., Person]
 
 
 @pytest.fixture
-def person(browser: Browser, demo: Demo, sessions: dict[str, str], faults: list[str]) -> Iterator[People]:
+def person(
+    request: pytest.FixtureRequest, engine: str, demo: Demo, sessions: dict[str, str], faults: list[str]
+) -> Iterator[People]:
     """`person()` is somebody with a browser of their own; `at` another server. Further arguments are a context's."""
+    browser: Browser = request.getfixturevalue("browser" if engine == "chromium" else "firefox")
     with contextlib.ExitStack() as stack:
 
         def make(at: str = demo.url, **options: Any) -> Person:

@@ -2,7 +2,10 @@
 
 from playwright.sync_api import expect
 
+from tests.browser.conftest import in_both_browsers
 
+
+@in_both_browsers
 def test_what_happened_while_the_server_was_dead_appears_once_without_reload(person, demo):
     mina = person().signed_in("mina").listening()
     mina.stay()
@@ -36,6 +39,7 @@ def test_a_page_out_of_the_cache_asks_from_where_it_stands(person, demo):
     expect(mina.rows).to_have_count(1)
 
 
+@in_both_browsers
 def test_two_tabs_agree(person, demo):
     mina = person()
     one = mina.signed_in("mina", "/notifications/").listening()
@@ -57,6 +61,7 @@ def test_two_tabs_agree(person, demo):
     assert two.has_stayed
 
 
+@in_both_browsers
 def test_opening_the_bell_in_one_tab_empties_it_in_the_other(person, demo):
     mina = person()
     one, two = mina.sign_in("mina").listening(), mina.window("/bells/").listening()
@@ -67,6 +72,7 @@ def test_opening_the_bell_in_one_tab_empties_it_in_the_other(person, demo):
     two.expect_unseen(0)
 
 
+@in_both_browsers
 def test_signing_out_ends_the_socket_of_another_tab(person, demo):
     mina = person()
     one, two = mina.sign_in("mina").listening(), mina.window("/bells/").listening()

@@ -6,11 +6,12 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import APPLICATION, environment, manage
+from tests.browser.conftest import APPLICATION, environment, in_both_browsers, manage
 from tests.conftest import not_run
 from tests.servers import Missing, daphne_process, postgres_server
 
 
+@in_both_browsers
 def test_a_status_changed_on_a_page_rings_the_customers_bell_without_reload(person):
     mina = person().sign_in("mina", "/orders/1044/").listening()
     mina.stay()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import APPLICATION, PASSWORD
+from tests.browser.conftest import APPLICATION, PASSWORD, in_both_browsers
 from tests.servers import daphne_process
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -111,6 +111,7 @@ def test_the_watch_over_the_policy_sees_a_violation(person, faults):
     faults.clear()
 
 
+@in_both_browsers
 def test_hostile_text_is_shown_as_text_and_a_hostile_link_leads_nowhere(person, demo):
     mina = person().signed_in("mina", "/notifications/").listening()
     demo.run(
@@ -144,6 +145,7 @@ def plain(person):
     return person(java_script_enabled=False).signed_in("mina")
 
 
+@in_both_browsers
 def test_the_inbox_page_lists_and_its_buttons_work_without_javascript(plain, demo):
     demo.run("halcyon.move_to('shipped', by=noor)\nhalcyon.move_to('delivered', by=noor)")
     plain.open("/notifications/")

@@ -66,7 +66,7 @@ def test_sound_and_the_systems_notifications_are_the_sites_to_offer_and_the_pers
     assert "browser" in toasts
     assert "sound" not in toasts
     toasts = page("{% notification_toasts sound=True browser=False %}", mina).one("notification-toasts").attributes
-    assert toasts["sound"] == "/static/notifications/ping.wav"
+    assert toasts["sound"] == "/static/notifications/ping.mp3"
     assert "browser" not in toasts
     toasts = page("{% notification_toasts sound='/static/own.mp3' %}", mina).one("notification-toasts").attributes
     assert toasts["sound"] == "/static/own.mp3"

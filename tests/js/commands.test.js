@@ -7,6 +7,7 @@ afterEach(leaveAll);
 
 const done = json({ stamp: 8, position: "e.8", items: [], unread: 0, unseen: 0, seen_upto: 0, more: false });
 const shared = { tabs: "k1", "changes-url": "/n/changes/" };
+const alone = { locks: () => undefined }; // its key is that of what it keeps
 
 /** Everything that is on its way by POST, one after the other. */
 async function settle() {
@@ -225,32 +226,32 @@ test("at most two hundred wait: the oldest gives way, and that is told", () => {
 });
 
 test("what waits survives a reload of the page, and is sent once", async () => {
-  const before = stream({ more: shared });
+  const before = stream({ more: shared, without: alone });
   before.scene.online = false;
   command({ type: "archive", ids: [7], ref: "mine" });
   command({ type: "read", upto: 4 });
   const { storage } = before.scene;
   await before.leave();
-  const after = stream({ more: shared, storage });
+  const after = stream({ more: shared, without: alone, storage });
   after.scene.answer = done;
   greet(after.scene);
   await settle();
   assert.deepEqual(posted(after.scene), ["archive=7", "read_upto=4"]);
   assert.deepEqual(after.of("done").map(({ ref, type }) => [ref === "mine", type]), [[true, "archive"], [false, "read"]]);
   await after.leave();
-  const again = stream({ more: shared, storage });
+  const again = stream({ more: shared, without: alone, storage });
   greet(again.scene);
   await settle();
   assert.deepEqual(posted(again.scene), []);
 });
 
 test("what waits is not sent for another user, nor for another session", async () => {
-  const before = stream({ more: shared });
+  const before = stream({ more: shared, without: alone });
   before.scene.online = false;
   command({ type: "read", upto: 4 });
   const { storage } = before.scene;
   await before.leave();
-  const after = stream({ more: { ...shared, tabs: "k2" }, storage });
+  const after = stream({ more: { ...shared, tabs: "k2" }, without: alone, storage });
   after.scene.answer = done;
   greet(after.scene);
   await settle();
@@ -258,7 +259,7 @@ test("what waits is not sent for another user, nor for another session", async (
 });
 
 test("what waits when the session ends has failed: whoever signs in next may be another", async () => {
-  const { scene, of } = settled({ more: shared });
+  const { scene, of } = settled({ more: shared, without: alone });
   scene.answer = done;
   command({ type: "read", upto: 4 });
   scene.socket.say({ type: "bye", code: 4401, reason: "signed out", retry_after: null });
@@ -274,7 +275,7 @@ test("what waits when the session ends has failed: whoever signs in next may be 
 test("nothing depends on the storage, which may be denied or hold nonsense", async () => {
   const denied = new Proxy({}, { get: () => { throw new DOMException("no", "SecurityError"); }, set: () => { throw new DOMException("no", "SecurityError"); } });
   for (const storage of [denied, { "notifications-k1": "{nonsense", "notifications-way": "x" }]) {
-    const { scene, of, leave } = stream({ more: shared, storage });
+    const { scene, of, leave } = stream({ more: shared, without: alone, storage });
     greet(scene);
     command({ type: "read", ids: [7] });
     scene.socket.say({ type: "done", ref: scene.socket.said("read")[0].ref, stamp: 5 });

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Missing", "chromium", "node", "npm", "postgres_bin", "redis"]
+__all__ = ["Missing", "chromium", "firefox", "node", "npm", "postgres_bin", "redis"]
 
 
 class Missing(Exception):
@@ -46,6 +46,14 @@ def chromium() -> Path:
     if found:
         return found
     raise Missing("no chromium")
+
+
+def firefox() -> Path:
+    """An extended support release: a newer Firefox may be more than our Playwright can drive."""
+    found = on_path("firefox-esr")
+    if found:
+        return found
+    raise Missing("no firefox-esr")
 
 
 def node() -> Path:

@@ -20,15 +20,15 @@ class Page {
   }
 
   /** A page as the server printed it. */
-  open({ position, top, items, more, unread, unseen, seen_upto }) {
+  open({ position, top, items, before, unread, unseen, seen_upto }) {
     this.scene = enter(this.stream.world);
-    this.rows = new this.list.Rows("active", 0, more);
+    this.rows = new this.list.Rows("active", before ?? 0);
     this.shown = new Map();
     this.arrived = [];
     this.counts = { unread, unseen, seen_upto };
     for (const item of items) {
       const { id, number, stamp, read, archived } = item; // what the elements' attributes say
-      this.rows.has({ id, number, stamp, read, archived });
+      this.rows.set(id, { id, number, stamp, read, archived });
       this.shown.set(id, item);
     }
     this.element = new this.stream.NotificationStream();
@@ -45,8 +45,8 @@ class Page {
   }
 
   #changed({ unread, unseen, seenUpto, ...change }) {
-    const { changed, removed } = this.rows.apply(change);
-    for (const id of removed) this.shown.delete(id);
+    const changed = this.rows.apply(change);
+    for (const id of [...this.shown.keys()]) if (!this.rows.has(id)) this.shown.delete(id);
     for (const row of changed) this.shown.set(row.id, { ...this.shown.get(row.id), ...row });
     this.counts = { unread, unseen, seen_upto: seenUpto };
   }
@@ -56,7 +56,7 @@ class Page {
     const sent = scene.sockets.flatMap((socket) => socket.sent.splice(0));
     const rows = [...this.shown.values()].map(({ id, number, stamp, read, archived, title }) => ({ id, number, stamp, read, archived, title }));
     const lines = { opened: scene.sockets.length, isClosed: scene.socket.isClosed };
-    return { sent, ...lines, position: this.element.position, rows, more: this.rows.more, ...this.counts, arrived: this.arrived.splice(0) };
+    return { sent, ...lines, position: this.element.position, rows, more: this.rows.floor > 0, ...this.counts, arrived: this.arrived.splice(0) };
   }
 }
 

@@ -1,13 +1,20 @@
-"""The pages of `look.py`: one of Bootstrap's, whose colour mode `?mode=` chooses, besides those of the test site."""
+"""The pages of `look.py`, besides those of the test site: one of Bootstrap's, whose colour mode `?mode=` chooses, and some whose
+parts htmx or Turbo puts in each other's place. Kinds whose labels are no words.
+"""
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 
+from notifications import Kind
 from tests.site import urls
+from tests.site.hostile import TEXTS
 
-__all__ = ["bootstrap", "urlpatterns"]
+__all__ = ["bootstrap", "swap", "swapped", "urlpatterns"]
+
+for number, text in enumerate(TEXTS):
+    Kind(f"hostile.k{number}", label=text)
 
 
 @login_required
@@ -15,4 +22,19 @@ def bootstrap(request: HttpRequest) -> HttpResponse:
     return render(request, "bootstrap.html", {"mode": request.GET.get("mode", "light")})
 
 
-urlpatterns = [path("bootstrap/", bootstrap), *urls.urlpatterns]
+@login_required
+def swap(request: HttpRequest, library: str, number: int) -> HttpResponse:
+    return render(request, "swaps.html", {"library": library, "number": number, "others": [1, 2, 3]})
+
+
+@login_required
+def swapped(request: HttpRequest) -> HttpResponse:
+    return render(request, "swapped.html", {"library": "htmx"})
+
+
+urlpatterns = [
+    path("bootstrap/", bootstrap),
+    path("swaps/htmx/part/", swapped),
+    path("swaps/<slug:library>/<int:number>/", swap),
+    *urls.urlpatterns,
+]

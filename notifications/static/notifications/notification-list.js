@@ -10,7 +10,7 @@
  * @typedef {import("./notification-stream.js").Item & {actions?: Action[], answer?: string}} Item
  * @typedef {{id: number, number: number, stamp: number, read: boolean, archived: boolean, hidden?: boolean}} Row
  * @typedef {{items: (Row | import("./notification-stream.js").Hidden)[], ops?: Record<string, number>[], reset?: boolean,
- *   older?: boolean, more?: boolean, before?: number | null, unread?: number, counts?: Record<string, number>}} Change
+ *   more?: boolean, before?: number | null, unread?: number, counts?: Record<string, number>}} Change
  * @typedef {{type: string, ids?: number[], upto?: number, stamp?: number}} Step
  */
 
@@ -19,6 +19,7 @@ const TICK = 30_000;
 const REGRET = 8_000; // how long an undo is offered
 const PATIENCE = 5_000; // from the site's answer to an action until its buttons work again
 const KEYS = "notifications-keys"; // in the browser's storage: "off" for who wants none
+const headers = { Accept: "application/json" };
 
 /** What a step makes of a row. @type {Record<string, object>} */
 const MAKES = {
@@ -35,18 +36,11 @@ export function safeUrl(/** @type {string} */ url, base = document.baseURI) {
   }
 }
 
-/** The text cut where a name (actor, target) stands in it. @returns {{text: string, isName: boolean}[]} */
+/** The text cut where names (actor, target) stand in it. @returns {{text: string, isName: boolean}[]} */
 export function emphasised(/** @type {string} */ text, /** @type {string[]} */ names) {
-  const parts = [{ text, isName: false }];
-  for (const name of names.filter(Boolean)) {
-    const index = parts.findIndex((part) => !part.isName && part.text.includes(name));
-    if (index < 0) continue;
-    const whole = parts[index].text;
-    const start = whole.indexOf(name);
-    const cut = [whole.slice(0, start), name, whole.slice(start + name.length)];
-    parts.splice(index, 1, ...cut.map((piece, place) => ({ text: piece, isName: place === 1 })));
-  }
-  return parts.filter((part) => part.text);
+  const either = names.filter(Boolean).map((name) => name.replace(/\W/g, "\\$&")).join("|");
+  const parts = either ? text.split(RegExp(`(${either})`)) : [text];
+  return parts.map((part, place) => ({ text: part, isName: place % 2 > 0 })).filter((part) => part.text);
 }
 
 /** @type {Record<string, Intl.RelativeTimeFormat>} */
@@ -75,12 +69,12 @@ export function dayName(/** @type {string} */ day, /** @type {string} */ today, 
   return new Intl.DateTimeFormat(language, { day: "numeric", month: "long", year, timeZone: "UTC" }).format(Date.parse(day));
 }
 
-/** A key press as the help names it ("j", "Shift+a"), on any layout: letters of another script by their place on a Latin one. */
+/** A key press as the help names it ("j", "shift+a"), on any layout: letters of another script by their place on a Latin one. */
 export function keyOf(/** @type {Pick<KeyboardEvent, "key"|"code"|"ctrlKey"|"shiftKey"|"altKey"|"metaKey">} */ press) {
   const { key, code, ctrlKey, shiftKey, altKey, metaKey } = press;
-  const letter = /^[a-z]$/i.test(key) ? key : /^Key(.)/.exec(code)?.[1];
-  const name = letter?.toLowerCase() ?? key;
-  return altKey || metaKey ? "" : (ctrlKey ? "Ctrl+" : "") + (shiftKey && name !== "?" ? "Shift+" : "") + name;
+  const name = /^[a-z]$/i.test(key) ? key : (/^Key(.)/.exec(code)?.[1] ?? key);
+  if (altKey || metaKey) return "";
+  return ((ctrlKey ? "ctrl+" : "") + (shiftKey && key !== "?" ? "shift+" : "") + name).toLowerCase();
 }
 
 /** Put an item's texts into the `data-part` elements of a row or toast. */
@@ -108,9 +102,8 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   row.querySelector("[data-part=icon] use")?.setAttribute("href", `#notifications-icon-${symbol}`);
   pick(row, "level", item.severity);
   row.querySelector("time")?.setAttribute("datetime", item.created_at);
-  row.setAttribute("data-severity", item.severity);
-  row.setAttribute("data-kind", item.kind);
-  row.setAttribute("data-id", String(item.id));
+  const { severity, kind, id } = item;
+  Object.assign(/** @type {HTMLElement} */ (row).dataset, { severity, kind, id });
   const [pattern, ...others] = all(row, "[data-part=action]");
   if (!pattern) return;
   pattern.hidden = true;
@@ -118,8 +111,8 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   const actions = item.answer ? [] : (item.actions ?? []).filter(({ url }) => /^\/(?![/\\])\S*$/.test(url));
   const buttons = actions.map(({ label, url, primary }) => {
     const button = /** @type {HTMLButtonElement} */ (pattern.cloneNode());
-    button.toggleAttribute("data-primary", primary);
-    return Object.assign(button, { formAction: url, textContent: label, hidden: false });
+    const className = primary ? "notifications-primary" : "";
+    return Object.assign(button, { className, formAction: url, textContent: label, hidden: false, ariaDisabled: null });
   });
   pattern.after(...buttons);
 }
@@ -133,15 +126,13 @@ export class Rows extends Map {
 
   /**
    * @param {string} show "active", "unread" or "archived"
-   * @param {number} floor older rows have lower numbers; 0: there are none; infinite: nothing has been read yet
-   * @param {number} before the numbers of an older page lie below it; 0: the newest page
+   * @param {number} floor older rows have lower numbers; 0: there are none
    * @param {boolean} isFiltered only the server can tell what belongs here
    */
-  constructor(show, floor, before = 0, isFiltered = false) {
+  constructor(show, floor = 0, isFiltered = false) {
     super();
     this.show = show;
     this.floor = floor;
-    this.before = before;
     this.isFiltered = isFiltered;
   }
 
@@ -150,14 +141,10 @@ export class Rows extends Map {
     return [...this.values()].sort((a, b) => b.number - a.number);
   }
 
-  get newest() {
-    return this.sorted[0]?.number ?? 0;
-  }
-
   /** Whether a reset of the stream's, which brings the newest active rows, is this list's own page, as deep as the list is. */
   isMeantBy(/** @type {Change} */ { items, more }) {
-    const isFirstPage = this.show === "active" && !this.before && !this.isFiltered;
-    return isFirstPage && !(more && (this.size > items.length || !items.length));
+    const { show, isFiltered, size } = this;
+    return show === "active" && !isFiltered && !(more && (size > items.length || !items.length));
   }
 
   /** What a step will make of the rows here: newer than they are, older than what the server will say. */
@@ -166,31 +153,29 @@ export class Rows extends Map {
     return chosen.map((row) => ({ ...row, ...MAKES[type], stamp: row.stamp + 0.5 }));
   }
 
-  /** @returns {{changed: Row[], removed: number[]}} */
-  apply(/** @type {Change} */ change) {
+  /** The rows that are new or have altered; those that are gone are gone from here. */
+  apply(/** @type {Change} */ { items, ops = [], reset, more, before }) {
     /** @type {Map<number, Row>} */ const changed = new Map();
-    /** @type {Set<number>} */ const removed = new Set();
-    const drop = (/** @type {number} */ id) => {
-      if (this.delete(id)) removed.add(id);
+    const drop = (/** @type {Row} */ { id }) => {
+      this.delete(id);
       changed.delete(id);
     };
     const take = (/** @type {Row} */ row) => {
-      if (row.hidden || !this.#wants(row)) return drop(row.id);
-      this.set(row.id, row);
-      changed.set(row.id, row);
+      const { id, number, stamp, read, archived, hidden } = row;
+      if (hidden || !this.#wants(row)) return drop(row);
+      this.set(id, { id, number, stamp, read, archived }); // its content is on the page
+      changed.set(id, row);
     };
-    const { items, ops = [], reset, older, more, before } = change;
     const rows = /** @type {Row[]} */ (items);
-    if (reset || older) {
-      const ids = rows.map(({ id }) => id);
-      for (const id of [...this.keys()]) if (reset && !ids.includes(id)) drop(id);
+    if (more !== undefined) {
+      if (reset) for (const row of this.sorted) if (!rows.some(({ id }) => id === row.id)) drop(row);
       this.#most = MOST + this.size + rows.length;
       this.floor = more ? (before ?? Math.min(...rows.map(({ number }) => number))) : 0;
     }
     for (const row of rows) {
       const known = this.get(row.id);
       // A reset counts whatever its stamps: a restored database has older ones than the page.
-      if (reset || (known ? known.stamp < row.stamp : this.#reaches(row.number))) take(row);
+      if (reset || (known ? known.stamp < row.stamp : !this.isFiltered && row.number >= this.floor)) take(row);
     }
     for (const op of ops) {
       for (const row of this.sorted) {
@@ -200,52 +185,108 @@ export class Rows extends Map {
         if (hidden || read !== row.read || archived !== row.archived) take({ ...row, read, archived, hidden });
       }
     }
-    const beyond = this.before ? [] : this.sorted.slice(this.#most);
+    const beyond = this.sorted.slice(this.#most);
     if (beyond[0]) this.floor = beyond[0].number + 1;
-    for (const row of beyond) drop(row.id);
-    return { changed: [...changed.values()], removed: [...removed] };
+    beyond.forEach(drop);
+    return [...changed.values()];
   }
 
   #wants(/** @type {Row} */ row) {
     if (this.show === "archived") return row.archived;
     return !row.archived && (this.show !== "unread" || !row.read);
   }
-
-  /** A number outside the stretch that is shown here belongs to another page. */
-  #reaches(/** @type {number} */ number) {
-    if (this.isFiltered || (this.before && number >= this.before)) return false;
-    return number >= this.floor || this.floor === Infinity;
-  }
 }
 
 export class NotificationList extends HTMLElement {
   static fill = fill; // the toasts use it too; a module script cannot import another under hashed static file names
 
-  #rows = new Rows("", 0);
+  #rows = new Rows("");
   #reads = 0; // over HTTP so far: only the last one counts
-  /** @type {() => Promise<Change>} */ #again = () => this.#deep();
   #heard = Date.now();
-  /** @type {HTMLElement | null} */ #last = null; // the row in which somebody pressed a key
+  /** @type {HTMLElement | null} */ #last = null; // where somebody was who pressed a key
   /** @type {Record<string, ReturnType<typeof setTimeout>>} */ #timers = {};
   #leave = new AbortController();
-  #near = new IntersectionObserver(
-    (links) => links.some((link) => link.isIntersecting) && this.#rows.size < MOST && this.#older(),
-    /** @type {IntersectionObserverInit} */ ({ rootMargin: "400px", scrollMargin: "400px" }), // the latter in the panel
-  );
+
+  connectedCallback() {
+    const { signal } = (this.#leave = new AbortController());
+    const listen = { signal, capture: true };
+    const [about, floor, stood] = ["show", "floor", "position"].map((name) => this.getAttribute(name) ?? "");
+    this.#rows = new Rows(about, Number(floor), this.hasAttribute("filtered"));
+    for (const { dataset } of this.#elements.values()) {
+      const [id, number, stamp] = [dataset.id, dataset.number, dataset.stamp].map(Number);
+      this.#rows.set(id, { id, number, stamp, read: !("unread" in dataset), archived: "archived" in dataset });
+    }
+    for (const [name, hear] of Object.entries(this.#hears)) {
+      document.addEventListener(`notifications:${name}`, (event) => hear(/** @type {CustomEvent} */ (event).detail), listen);
+    }
+    for (const [name, run] of Object.entries(this.#does)) {
+      (this.closest("[popover]") ?? this).addEventListener(name, run, listen);
+    }
+    document.addEventListener("scroll", this.#scroll, listen);
+    for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
+    this.#arrange();
+    const isElsewhere = stood && position() && stood !== position(); // swapped in, or restored, beside a stream
+    if (isElsewhere || this.#list.ariaBusy) void this.refresh();
+  }
+
+  disconnectedCallback() {
+    this.#leave.abort();
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+  }
+
+  /** Read this list again by HTTP, as far down as it is here; or the next rows below these. @returns {Promise<void>} */
+  async refresh(older = false) {
+    const { signal } = this.#leave;
+    const { floor, size } = this.#rows;
+    const stood = position();
+    const mine = ++this.#reads;
+    /** @type {Row[]} */ const items = [];
+    let before = older ? floor : 0;
+    let page;
+    this.#list.ariaBusy = "true";
+    show(this, "error", false);
+    try {
+      do {
+        const url = this.getAttribute("src") + (before ? `&before=${before}` : "");
+        const answer = await fetch(url, { headers, signal });
+        if (!answer.ok || answer.redirected) throw answer;
+        page = await answer.json();
+        items.push(...page.items);
+        before = page.before;
+      } while (!older && before && items.length < size);
+    } catch {
+      page = null;
+    }
+    if (signal.aborted || mine !== this.#reads) return;
+    if (page && stood !== position()) return this.refresh(older); // what came meanwhile may not be in it
+    this.#list.ariaBusy = null;
+    this.removeAttribute("loading");
+    if (page) this.#apply({ ...page, items, reset: !older });
+    else show(this, "error", true);
+  }
+
+  async #older() {
+    const { length } = this.#shown;
+    if (this.#list.ariaBusy) return;
+    this.setAttribute("loading", "");
+    await this.refresh(true);
+    if (this.#part("more") === document.activeElement) this.#shown[length]?.focus();
+  }
 
   /** What is said on the page, without its `notifications:`. @type {Record<string, (detail: any) => void>} */
   #hears = {
-    frame: () => (this.#heard = Date.now()),
+    frame: ({ direction }) => {
+      if (direction === "in") this.#heard = Date.now();
+    },
     changed: (change) => {
-      this.#heard = Date.now();
       this.#take(change);
       this.setAttribute("position", position() ?? "");
     },
     state: ({ state }) => {
-      const time = new Intl.DateTimeFormat(this.lang || undefined, { timeStyle: "short" }).format(this.#heard);
-      for (const note of pick(this, "state", state)) word(note, time);
+      show(this, "heard", new Intl.DateTimeFormat(this.lang || undefined, { timeStyle: "short" }).format(this.#heard));
+      pick(this, "state", state);
       if (state === "open" && this.hasAttribute("marks-seen")) command({ type: "seen" });
-      if (/^(reco|off|clo)/.test(state) && this.hasAttribute("loading") && !this.#list.ariaBusy) void this.refresh();
+      if (/ing|off|clo/.test(state) && this.hasAttribute("loading") && !this.#list.ariaBusy) void this.refresh();
     },
     done: ({ ref, stamp }) => {
       const [button] = /** @type {HTMLButtonElement[]} */ (all(this, `[data-ref="${ref}"]`));
@@ -262,95 +303,6 @@ export class NotificationList extends HTMLElement {
     },
   };
 
-  connectedCallback() {
-    const { signal } = (this.#leave = new AbortController());
-    const about = ["show", "floor", "before"].map((name) => this.getAttribute(name));
-    this.#rows = new Rows(about[0] ?? "active", Number(about[1]), Number(about[2]), this.hasAttribute("filtered"));
-    for (const { dataset } of this.#elements.values()) {
-      const [id, number, stamp] = [dataset.id, dataset.number, dataset.stamp].map(Number);
-      this.#rows.set(id, { id, number, stamp, read: !("unread" in dataset), archived: "archived" in dataset });
-    }
-    for (const [name, hear] of Object.entries(this.#hears)) {
-      document.addEventListener(`notifications:${name}`, (event) => hear(/** @type {CustomEvent} */ (event).detail), { signal });
-    }
-    document.addEventListener("scroll", () => !this.#isReading && this.#reveal(), { signal, capture: true, passive: true });
-    this.addEventListener("submit", this.#submit, { signal });
-    this.addEventListener("click", this.#click, { signal });
-    this.addEventListener("auxclick", this.#click, { signal });
-    this.addEventListener("change", this.#choose, { signal });
-    this.addEventListener("beforetoggle", this.#toggle, { signal, capture: true });
-    (this.closest("[popover]") ?? this).addEventListener("keydown", this.#keydown, { signal });
-    for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
-    this.#arrange();
-    this.#watch();
-    const [mine, now] = [this.getAttribute("position"), position()];
-    if (this.#list.ariaBusy || (mine && now && mine !== now)) void this.refresh(); // moved, swapped in or restored, beside a stream that stands elsewhere
-  }
-
-  disconnectedCallback() {
-    this.#leave.abort();
-    this.#near.disconnect();
-    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
-  }
-
-  /** Read this list again by HTTP. */
-  refresh() {
-    return this.#read(() => this.#deep());
-  }
-
-  /** The list as it is on the server, as far down as it is here. */
-  async #deep() {
-    const { floor, size } = this.#rows;
-    const page = await this.#page();
-    while (page.before > floor && page.items.length < size + MOST) {
-      const { items, before, more } = await this.#page(page.before);
-      Object.assign(page, { items: [...page.items, ...items], before, more });
-    }
-    return { ...page, reset: true };
-  }
-
-  /** The next rows below these. */
-  async #older() {
-    const shown = this.#shown;
-    if (this.#list.ariaBusy) return;
-    this.setAttribute("loading", "");
-    await this.#read(async () => ({ ...(await this.#page(this.#rows.floor)), older: true }));
-    if (this.#part("more") === document.activeElement) this.#shown[shown.length]?.focus();
-  }
-
-  async #page(before = 0) {
-    const url = this.getAttribute("src") + (before ? `&before=${before}` : "");
-    const answer = await fetch(url, { headers: { Accept: "application/json" }, signal: this.#leave.signal });
-    if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
-    return answer.json();
-  }
-
-  async #read(/** @type {() => Promise<Change>} */ read) {
-    const { signal } = this.#leave;
-    const mine = ++this.#reads;
-    this.#again = read;
-    this.#list.ariaBusy = "true";
-    show(this, "error", false);
-    let page;
-    try {
-      for (let tries = 3, stood; tries-- && (!page || stood !== position()); page = await read()) stood = position();
-    } catch {
-      page = null;
-    }
-    if (signal.aborted || mine !== this.#reads) return;
-    this.#list.ariaBusy = null;
-    this.removeAttribute("loading");
-    if (!page) return show(this, "error", true);
-    this.#apply(page);
-    this.#watch();
-  }
-
-  #watch() {
-    const link = this.#part("more");
-    this.#near.disconnect();
-    if (link) this.#near.observe(link); // which tells at once whether it is near
-  }
-
   #take(/** @type {Change} */ change) {
     const rows = this.#rows;
     if (change.reset && !rows.isMeantBy(change)) return void this.refresh();
@@ -361,10 +313,10 @@ export class NotificationList extends HTMLElement {
   #apply(/** @type {Change} */ change, isNews = false) {
     const rows = this.#rows;
     const elements = this.#elements;
-    const { newest } = rows;
-    const waits = isNews && change.items.length > 0 && this.#isReading;
-    const { changed, removed } = rows.apply(change);
-    for (const id of removed) this.#remove(elements.get(id));
+    const newest = rows.sorted[0]?.number ?? 0;
+    const waits = isNews && this.#isReading;
+    const changed = rows.apply(change);
+    for (const [id, element] of elements) if (!rows.has(id)) this.#remove(element);
     for (const row of changed) {
       let element = elements.get(row.id);
       if (!element) {
@@ -372,28 +324,24 @@ export class NotificationList extends HTMLElement {
         element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
         element.hidden = waits && row.number > newest;
         element.toggleAttribute("data-fresh", isNews);
+        for (const button of all(element, "button[name]")) button.setAttribute("value", String(row.id));
         this.#list.append(element);
       }
       this.#put(element, row);
     }
     if (change.reset) this.removeAttribute("loading");
-    const { unread, counts = unread === undefined ? {} : { unread } } = change;
-    for (const [name, count] of Object.entries(counts)) {
-      for (const part of all(document, `[data-count=${name}]`)) part.textContent = count > 99 ? "99+" : String(count);
+    const { unread, counts = { unread } } = change;
+    for (const [name, count = NaN] of Object.entries(counts)) {
+      for (const part of all(document, `[data-count=${name}]`)) if (count >= 0) part.textContent = count > 99 ? "99+" : String(count);
     }
-    const whole = /** @type {HTMLButtonElement | null} */ (this.#part("mark-all"));
-    if (whole) {
-      if (unread !== undefined) whole.hidden = !unread;
-      const known = change.items.map((item) => ("number" in item ? item.number : 0));
-      whole.value = String(Math.max(Number(whole.value), ...known));
-    }
+    if (unread !== undefined) show(this, "mark-all", unread);
     this.#arrange();
-    if (isNews) this.#reveal();
+    if (isNews && !waits) this.#reveal(true);
   }
 
   #put(/** @type {HTMLElement} */ element, /** @type {Row} */ row) {
     const { id, number, stamp, read, archived } = row;
-    const hadFocus = element.contains(document.activeElement);
+    const hadFocus = element.matches(":focus-within");
     if ("title" in row) {
       fill(element, /** @type {any} */ (row));
       element.ariaLabel = String(row.title);
@@ -402,23 +350,17 @@ export class NotificationList extends HTMLElement {
     element.toggleAttribute("data-unread", !read);
     element.toggleAttribute("data-archived", archived);
     show(element, "unread", !read);
-    const isHidden = new Map(Object.entries({ read, unread: !read, archive: archived, unarchive: !archived }));
-    for (const each of all(element, "button[name]")) {
-      const button = /** @type {HTMLButtonElement} */ (each);
-      button.value = String(id);
-      button.hidden = isHidden.get(button.name) ?? button.hidden;
-    }
-    if (hadFocus && !element.contains(document.activeElement)) element.focus();
+    if (hadFocus && !element.matches(":focus-within")) element.focus();
   }
 
   /** Where the focus was, it goes on: to the next row, not to the top of the page. */
-  #remove(/** @type {HTMLElement | undefined} */ element) {
-    if (element?.contains(document.activeElement)) {
+  #remove(/** @type {HTMLElement} */ element) {
+    if (element.matches(":focus-within")) {
       const shown = this.#shown;
       const place = shown.indexOf(element);
       (shown[place + 1] ?? shown[place - 1] ?? this.#list).focus();
     }
-    element?.remove();
+    element.remove();
   }
 
   /** One pass over the rows: their order, days and ages, and what they are told of their places. */
@@ -436,9 +378,8 @@ export class NotificationList extends HTMLElement {
       const time = element.querySelector("time");
       if (!time || element.hidden) continue;
       const moment = new Date(time.dateTime);
-      time.textContent = age(Date.now() - Number(moment), language);
-      element.ariaPosInSet = String(++place);
-      element.ariaSetSize = String(rows.floor ? -1 : shown.length);
+      write(time, { textContent: age(Date.now() - Number(moment), language) });
+      write(element, { ariaPosInSet: String(++place), ariaSetSize: String(rows.floor ? -1 : shown.length) });
       if (dayOf(moment) >= day) continue;
       day = dayOf(moment);
       const heading = document.createElement("div");
@@ -446,21 +387,27 @@ export class NotificationList extends HTMLElement {
       heading.dataset.day = day;
       element.before(heading);
     }
+    list.role = rows.size ? "feed" : "group"; // a feed without articles would be none
     const waiting = elements.size - shown.length;
-    const [fresh, link] = ["fresh", "more"].map((name) => this.#part(name));
-    show(this, "fresh", waiting > 0);
-    word(fresh, waiting);
+    show(this, "fresh", waiting);
     if (waiting) this.style.setProperty("--notifications-head", `${this.#part("head")?.offsetHeight}px`);
-    show(this, "more", rows.floor > 0 && rows.floor < Infinity);
-    Object.assign(link ?? {}, { search: `${this.getAttribute("src")?.split("?")[1]}&before=${rows.floor}` });
+    show(this, "more", rows.floor);
+    Object.assign(this.#part("more") ?? {}, { search: `${this.getAttribute("src")?.split("?")[1]}&before=${rows.floor}` });
     show(this, "empty", !rows.size && !this.hasAttribute("loading"));
     this.#later("tick", TICK, () => this.#arrange());
+    this.#scroll();
   }
+
+  #scroll = () => {
+    this.#reveal();
+    const near = this.#part("more")?.getClientRects()[0];
+    if (near && near.top < innerHeight + 400 && this.#rows.size < MOST && this.#part("error")?.hidden) void this.#older();
+  };
 
   /** Whether what comes in above would come between somebody and what they read. */
   get #isReading() {
     const [at, list] = [document.activeElement, this.#list];
-    if (at !== list && list.contains(at) && !this.#shown[0]?.contains(at)) return true;
+    if (list.matches(":focus-within") && at !== list && !this.#shown[0]?.contains(at)) return true;
     return list.getBoundingClientRect().top + 40 < Math.max(0, this.getBoundingClientRect().top);
   }
 
@@ -493,21 +440,84 @@ export class NotificationList extends HTMLElement {
     else pick(this, "done", "");
   };
 
-  /** A button is named for its step, and for what its value is unless that is the id of a row: "read", "read_upto". */
-  #submit = (/** @type {SubmitEvent} */ event) => {
-    const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
-    if (!button?.name) return;
-    const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
-    const [type, by = "ids"] = button.name.split("_");
-    const value = Number(button.value);
-    const isUndo = by === "stamp";
-    if (isUndo) pick(this, "done", "");
-    if (row && button.dataset.part === "action") void this.#act(row, button);
-    else if (isUndo && !value) button.dataset.waits = "true"; // until the server has said which step it was
-    else if (!this.#give({ type, [by]: by === "ids" ? [value] : value })) return;
-    event.preventDefault();
-    this.#closeMenus();
-    if (button === document.activeElement && (isUndo || button.hidden)) (row ?? this.#list).focus();
+  /** @type {Record<string, (event: any) => void>} */
+  #does = {
+    /** A button is named for its step, and for what its value is unless that is the id of a row: "read", "read_upto". */
+    submit: (/** @type {SubmitEvent} */ event) => {
+      const button = /** @type {HTMLButtonElement} */ (event.submitter);
+      const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
+      const [type, by = "ids"] = button.name.split("_");
+      const isUndo = by === "stamp";
+      const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
+      if (isUndo) pick(this, "done", "");
+      if (row && button.dataset.part === "action") void this.#act(row, button);
+      else if (isUndo && !value) button.dataset.waits = "true"; // until the server has said which step it was
+      else if (!this.#give({ type, [by]: by === "ids" ? [value] : value })) return;
+      take(event);
+      this.#closeMenus();
+      if (button === document.activeElement && !button.checkVisibility()) (row ?? this.#list).focus();
+    },
+    click: (/** @type {MouseEvent} */ event) => {
+      const target = /** @type {Element} */ (event.target);
+      const pressed = /** @type {HTMLAnchorElement | null} */ (target.closest("a, button"));
+      const row = /** @type {HTMLElement | null} */ (target.closest("[data-unread]"));
+      this.#closeMenus(target.closest("details"));
+      if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
+      const run = this.#runs[pressed?.dataset.part ?? ""];
+      if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
+        take(event);
+        run(pressed);
+      }
+      if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
+    },
+    auxclick: (event) => this.#does.click(event),
+    keydown: (/** @type {KeyboardEvent} */ event) => {
+      const target = /** @type {Element} */ (event.target);
+      const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
+      const key = keyOf(event);
+      if (key === "escape" && this.querySelector("details[open]")) {
+        event.preventDefault(); // the panel around it stays
+        this.#closeMenus();
+      }
+      const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
+      if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
+      if (key === "enter" && target !== row) return; // what has the focus knows what to do
+      const { moves, goes = "", presses, within } = says.dataset;
+      const shown = this.#shown;
+      this.#last = row ?? this.#last;
+      const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
+      const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
+      if (!found) return;
+      event.preventDefault();
+      if (!presses) found.focus();
+      else if (!event.repeat) found.click();
+    },
+    /** A popover within a popover does not give the focus back by itself. */
+    beforetoggle: (/** @type {ToggleEvent} */ { newState, target }) => {
+      if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
+    },
+    change: ({ target }) => target.dataset.part === "switch" && choice(target.checked ? "on" : "off"),
+  };
+
+  /** What pressing does, by the part. @type {Record<string, (link: HTMLAnchorElement) => void>} */
+  #runs = {
+    retry: () => void this.refresh(),
+    more: () => void this.#older(),
+    fresh: () => {
+      this.#reveal(true);
+      const [first] = this.#shown;
+      first.focus();
+    },
+    tab: (tab) => {
+      const { tab: name = "" } = tab.dataset;
+      for (const each of all(this, "[data-part=tab]")) each.ariaCurrent = each === tab ? "true" : null;
+      const about = { show: name, src: this.getAttribute("src")?.split("?")[0] + tab.search, loading: "" };
+      for (const [attribute, value] of Object.entries(about)) this.setAttribute(attribute, value);
+      this.#rows = new Rows(name);
+      this.#list.replaceChildren();
+      this.#arrange();
+      void this.refresh();
+    },
   };
 
   /** An action of the site's: what comes of it arrives as a delta, in every tab. */
@@ -518,95 +528,11 @@ export class NotificationList extends HTMLElement {
     if (button.ariaDisabled) return;
     setBusy(true);
     show(row, "unanswered", false);
-    try {
-      const body = new URLSearchParams(/** @type {any} */ (new FormData(button.form ?? undefined, button)));
-      const answer = await fetch(button.formAction, { method: "POST", body, headers: { Accept: "application/json" } });
-      if (!answer.ok) throw new Error(String(answer.status));
-      this.#later(button.value, PATIENCE, () => setBusy(false));
-    } catch {
-      setBusy(false);
-      show(row, "unanswered", true);
-    }
+    const body = new FormData(/** @type {HTMLFormElement} */ (button.form), button);
+    const answer = await fetch(button.formAction, { method: "POST", body, headers }).catch(() => null);
+    show(row, "unanswered", !answer?.ok);
+    this.#later(button.value, answer?.ok ? PATIENCE : 0, () => setBusy(false));
   }
-
-  #click = (/** @type {MouseEvent} */ event) => {
-    const target = /** @type {Element} */ (event.target);
-    const pressed = /** @type {HTMLAnchorElement | null} */ (target.closest("a, button"));
-    const row = /** @type {HTMLElement | null} */ (target.closest("[data-unread]"));
-    this.#closeMenus(target.closest("details"));
-    if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
-    const run = this.#runs[pressed?.dataset.part ?? ""];
-    if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
-      event.preventDefault();
-      run(pressed);
-    }
-    if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
-  };
-
-  /** @type {Record<string, (link: HTMLAnchorElement) => void>} */
-  #runs = {
-    retry: () => void this.#read(this.#again),
-    more: () => void this.#older(),
-    fresh: () => {
-      this.#reveal(true);
-      const [first] = this.#shown;
-      first?.focus({ preventScroll: true });
-      first?.scrollIntoView({ block: "center" });
-    },
-    tab: (tab) => {
-      const { tab: name = "" } = tab.dataset;
-      for (const each of all(this, "[data-part=tab]")) each.ariaCurrent = each === tab ? "true" : null;
-      this.setAttribute("src", this.getAttribute("src")?.split("?")[0] + tab.search);
-      this.setAttribute("show", name);
-      this.setAttribute("loading", "");
-      this.#rows = new Rows(name, Infinity);
-      this.#list.replaceChildren();
-      this.#arrange();
-      void this.refresh();
-    },
-  };
-
-  #keydown = (/** @type {Event} */ pressed) => {
-    const event = /** @type {KeyboardEvent} */ (pressed);
-    const target = /** @type {Element} */ (event.target);
-    const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
-    if (event.key === "Escape" && this.querySelector("details[open]")) {
-      event.preventDefault(); // the panel around it stays
-      return this.#closeMenus();
-    }
-    const key = keyOf(event);
-    const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key))?.dataset;
-    if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
-    if (key === "Enter" && target !== row) return; // what has the focus knows what to do
-    if (row) this.#last = row;
-    const found = this.#meant(says, row);
-    if (!found) return;
-    event.preventDefault();
-    if (!says.presses) found.focus();
-    else if (!event.repeat) found.click();
-  };
-
-  /** What a key is for: a row so many further, a part of the list, or something to press in the row or in the list. */
-  #meant(/** @type {DOMStringMap} */ { moves, goes, presses, within }, /** @type {HTMLElement | null} */ row) {
-    const shown = this.#shown;
-    if (goes) return this.#part(goes);
-    const scope = within ? this : row;
-    if (presses) return scope && all(scope, presses).find((each) => !each.closest("[hidden]"));
-    const place = shown.indexOf(/** @type {HTMLElement} */ (row ?? this.#last)) + Number(moves);
-    return shown[place] ?? (Number(moves) > 0 && this.#part("more"));
-  }
-
-  /** A popover within a popover does not give the focus back by itself. */
-  #toggle = (/** @type {Event} */ event) => {
-    const { newState, target } = /** @type {ToggleEvent} */ (event);
-    if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
-  };
-
-  /** Somebody wants the keys, or does not: here and in every other list. */
-  #choose = (/** @type {Event} */ event) => {
-    const box = /** @type {HTMLInputElement} */ (event.target);
-    if (box.dataset.part === "switch") choice(box.checked ? "on" : "off");
-  };
 
   #closeMenus(/** @type {Element | null} */ except = null) {
     for (const menu of this.querySelectorAll("details[open]")) {
@@ -641,20 +567,34 @@ export class NotificationList extends HTMLElement {
   }
 }
 
-function show(/** @type {Element} */ root, /** @type {string} */ part, /** @type {boolean} */ isShown) {
-  for (const element of all(root, `[data-part=${part}]`)) element.hidden = !isShown;
+/** Write what differs: a text that is written again is laid out again. */
+function write(/** @type {any} */ target, /** @type {Record<string, unknown>} */ values) {
+  for (const [name, value] of Object.entries(values)) if (target[name] !== value) target[name] = value;
+}
+
+/** Show what has a value, with the value in its words if they have a place for it. */
+function show(/** @type {Element} */ root, /** @type {string} */ part, /** @type {unknown} */ value) {
+  for (const element of all(root, `[data-part=${part}]`)) {
+    element.hidden = !value;
+    word(element, value);
+  }
+}
+
+/** Put a value into the words that the server printed for it: "3 new", "1 new"; few languages have one word for both. */
+export function word(/** @type {HTMLElement} */ element, /** @type {unknown} */ value) {
+  const { label, one } = element.dataset;
+  if (label) element.textContent = ((value === 1 && one) || label).replace(/{\w+}/, String(value));
 }
 
 /** Of the elements with this data attribute show those with this value. */
 function pick(/** @type {Element} */ root, /** @type {string} */ name, /** @type {string} */ value) {
-  return all(root, `[data-${name}]`).filter((element) => !(element.hidden = element.dataset[name] !== value));
+  for (const element of all(root, `[data-${name}]`)) element.hidden = element.dataset[name] !== value;
 }
 
-/** Put a value into the words that the server printed for it. */
-export function word(/** @type {HTMLElement | null} */ element, /** @type {string | number} */ value) {
-  if (!element?.dataset.label) return;
-  const { label, one } = element.dataset; // "3 new", "1 new": few languages have one word for both
-  element.textContent = ((value === 1 && one) || label).replace(/{\w+}/, String(value));
+/** Nobody else's: htmx listens to the links and forms that it boosts. */
+function take(/** @type {Event} */ event) {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** @returns {HTMLElement[]} */

@@ -6,7 +6,7 @@
  */
 
 /**
- * @typedef {import("./notification-stream.js").Item & {actions?: object[], answer?: string}} Item
+ * @typedef {import("./notification-list.js").Item} Item
  * @typedef {import("./notification-stream.js").Change} Change
  */
 
@@ -33,7 +33,7 @@ export function plan(items, live) {
 
 /** Whether this tab is the one to tell it: whoever gets the lock first, and the less a tab is looked at the later it asks. */
 export async function claim(/** @type {string} */ name, isVisible = true, hasFocus = true) {
-  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 50 : 150));
+  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 200 : 600));
   return new Promise((/** @type {(isMine: boolean) => void} */ answer) => {
     if (!world.locks()) return answer(isVisible); // nobody to agree with
     void world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
@@ -43,10 +43,9 @@ export async function claim(/** @type {string} */ name, isVisible = true, hasFoc
   });
 }
 
-/** Whether a change says that somebody has dealt with the item. */
-export function isDone(/** @type {Item} */ { id, number }, /** @type {Pick<Change, "items"|"ops">} */ { items, ops }) {
-  const { hidden, read, archived, answer } = /** @type {Partial<Item>} */ (items.find((item) => item.id === id) ?? {});
-  return ops.some((op) => number <= op.read_upto) || !!(hidden || read || archived || answer);
+/** Whether somebody has dealt with the item: it is read with others, or has taken a step since it arrived. */
+export function isDone(/** @type {Item} */ { id, number }, /** @type {Pick<Change, "items"|"ops"|"reset">} */ { items, ops, reset }) {
+  return ops.some((op) => number <= op.read_upto) || (!reset && items.some((item) => item.id === id));
 }
 
 /** What the browser remembers for all its tabs; a value is put there if one is given. */
@@ -73,9 +72,8 @@ export class NotificationToasts extends HTMLElement {
     document.addEventListener("notifications:changed", this.#changed, { signal });
     document.addEventListener("visibilitychange", this.#look, { signal });
     document.addEventListener("click", this.#switch, { signal });
-    document.addEventListener("beforetoggle", this.#offer, { signal, capture: true }); // the panel may have come after us
     for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend, { signal });
-    this.addEventListener("submit", this.#submit, { signal });
+    this.addEventListener("submit", this.#submit, { signal, capture: true }); // before htmx, where it boosts forms
     this.addEventListener("click", this.#click, { signal });
     this.addEventListener("keydown", this.#keydown, { signal });
     this.#offer();
@@ -184,14 +182,15 @@ export class NotificationToasts extends HTMLElement {
   #switch = async (/** @type {Event} */ event) => {
     const button = /** @type {Element} */ (event.target).closest("[data-notifications-switch]");
     const name = button?.getAttribute("data-notifications-switch");
-    if (!name) return;
-    let isOn = !this.#isOn(name);
-    if (isOn && name === "browser") {
-      isOn = (await Notification.requestPermission()) === "granted" && !!system(String(this.getAttribute(name)), { tag: "sample" });
+    if (name) {
+      let isOn = !this.#isOn(name);
+      if (isOn && name === "browser") {
+        isOn = (await Notification.requestPermission()) === "granted" && !!system(String(this.getAttribute(name)), { tag: "sample" });
+      }
+      memory(name, isOn ? "on" : "off");
+      if (name === "sound") this.#ping();
     }
-    memory(name, isOn ? "on" : "off");
-    if (name === "sound") this.#ping();
-    this.#offer();
+    this.#offer(); // at any click: the panel that it opens may have come after us
   };
 
   #dismiss(/** @type {Element} */ toast) {
@@ -214,14 +213,16 @@ export class NotificationToasts extends HTMLElement {
     for (const { countdown } of this.#shown.values()) countdown?.[method]();
   };
 
-  /** An action of the site's; what comes of it is told in the lists. */
+  /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
   #submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
+    event.stopPropagation();
     const button = /** @type {HTMLButtonElement} */ (event.submitter);
     const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
     if (toast.ariaBusy) return;
     toast.ariaBusy = "true";
-    const body = new FormData(button.form ?? undefined, button);
+    const body = new FormData(button.form ?? undefined);
+    body.set(button.name, String(toast.dataset.id));
     const answer = await fetch(button.formAction, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
     toast.ariaBusy = null;
     if (answer?.ok) this.#dismiss(toast);

@@ -35,7 +35,7 @@ class SocketLife {
 
   #words(/** @type {string} */ direction, /** @type {string} */ type, /** @type {any} */ data) {
     const position = short(data.position);
-    const commands = ["read", "unread", "archive", "unarchive", "delete", "seen"];
+    const commands = ["read", "unread", "archive", "unarchive", "delete", "undelete", "seen"];
     if (commands.includes(type)) return this.#say("command", { command: this.#panel.getAttribute(`data-do-${type}`) ?? type });
     switch (type) {
       case "hello":
