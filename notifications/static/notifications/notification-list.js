@@ -216,9 +216,8 @@ export class NotificationList extends HTMLElement {
     for (const [name, hear] of Object.entries(this.#hears)) {
       document.addEventListener(`notifications:${name}`, (event) => hear(/** @type {CustomEvent} */ (event).detail), listen);
     }
-    for (const [name, run] of Object.entries(this.#does)) {
-      (this.closest("[popover]") ?? this).addEventListener(name, run, listen);
-    }
+    for (const [name, run] of Object.entries(this.#does)) this.addEventListener(name, run, listen);
+    (this.closest("[popover]") ?? this).addEventListener("keydown", this.#keydown, listen);
     document.addEventListener("scroll", this.#scroll, listen);
     for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
     this.#arrange();
@@ -437,13 +436,14 @@ export class NotificationList extends HTMLElement {
   #does = {
     /** A button is named for its step, and for what its value is unless that is the id of a row: "read", "read_upto". */
     submit: (/** @type {SubmitEvent} */ event) => {
-      const button = /** @type {HTMLButtonElement} */ (event.submitter);
+      const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
+      if (!button) return;
       const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
       const [type, by = "ids"] = button.name.split("_");
       const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
       if (row && button.dataset.part === "action") void this.#act(row, button);
       else if (by === "stamp") this.#undo(type);
-      else if (!this.#give({ type, [by]: by === "ids" ? [value] : value })) return;
+      else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
       event.preventDefault();
       this.#closeMenus();
       if (button === document.activeElement && !button.checkVisibility()) (row ?? this.#list).focus();
@@ -462,32 +462,33 @@ export class NotificationList extends HTMLElement {
       if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
     },
     auxclick: (event) => this.#does.click(event),
-    keydown: (/** @type {KeyboardEvent} */ event) => {
-      const target = /** @type {Element} */ (event.target);
-      const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
-      const key = keyOf(event);
-      if (key === "escape" && this.querySelector("details[open]")) {
-        event.preventDefault(); // the panel around it stays
-        this.#closeMenus();
-      }
-      const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
-      if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
-      if (key === "enter" && target !== row) return; // what has the focus knows what to do
-      const { moves, goes = "", presses, within } = says.dataset;
-      const shown = this.#shown;
-      this.#last = row ?? this.#last;
-      const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
-      const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
-      if (!found) return;
-      event.preventDefault();
-      if (!presses) found.focus();
-      else if (!event.repeat) found.click();
-    },
     /** A popover within a popover does not give the focus back by itself. */
     beforetoggle: (/** @type {ToggleEvent} */ { newState, target }) => {
       if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
     },
     change: ({ target }) => target.dataset.part === "switch" && choice(target.checked ? "on" : "off"),
+  };
+
+  #keydown = (/** @type {any} */ event) => {
+    const { target } = event;
+    const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
+    const key = keyOf(event);
+    if (key === "escape" && this.querySelector("details[open]")) {
+      event.preventDefault(); // the panel around it stays
+      this.#closeMenus();
+    }
+    const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
+    if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
+    if (key === "enter" && target !== row) return; // what has the focus knows what to do
+    const { moves, goes = "", presses, within } = says.dataset;
+    const shown = this.#shown;
+    this.#last = row ?? this.#last;
+    const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
+    const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
+    if (!found) return;
+    event.preventDefault();
+    if (!presses) found.focus();
+    else if (!event.repeat) found.click();
   };
 
   /** What pressing does, by the part. @type {Record<string, (link: HTMLAnchorElement) => void>} */
