@@ -206,7 +206,7 @@ def test_the_keys_are_those_that_the_help_lists_each_once(mina):
     assert {"j", "k", "pagedown", "pageup", "enter", "r", "u", "e", "delete", "shift+a", "z", "?"} < set(keys(page))
     assert len(keys(page)) == len(set(keys(page)))
     shown = page.one("div", class_="notifications-keys").attributes["id"]
-    assert page.one("button", class_="notifications-help").attributes["popovertarget"] == shown
+    assert page.one("button", class_="notifications-quick notifications-help").attributes["popovertarget"] == shown
 
 
 def test_a_list_without_shortcuts_has_no_keys(mina):
