@@ -50,27 +50,27 @@ class Locks {
 test("the tab that has the focus shows it, whoever heard of it first", async () => {
   const { ask, pass } = browser();
   const [hidden, visible] = [ask(HIDDEN), ask(VISIBLE)];
-  await pass(40);
+  await pass(190);
   const focused = ask(FOCUSED);
   await pass(0);
   assert.equal(focused.isMine, true);
   assert.equal(visible.isMine, undefined, "it has not even asked");
-  await pass(200);
+  await pass(600);
   assert.deepEqual([hidden.isMine, visible.isMine], [false, false]);
 });
 
 test("without one in focus a visible tab shows it, and of several exactly one", async () => {
   const { ask, pass } = browser();
   const tabs = [ask(HIDDEN), ask(VISIBLE), ask(VISIBLE)];
-  await pass(50);
-  await pass(150);
+  await pass(200);
+  await pass(600);
   assert.deepEqual(tabs.map(({ isMine }) => isMine), [false, true, false]);
 });
 
 test("where all are hidden exactly one tells it", async () => {
   const { ask, pass } = browser();
   const tabs = [ask(HIDDEN), ask(HIDDEN), ask(HIDDEN)];
-  await pass(149);
+  await pass(599);
   assert.deepEqual(tabs.map(({ isMine }) => isMine), [undefined, undefined, undefined]);
   await pass(1);
   assert.deepEqual(tabs.map(({ isMine }) => isMine).sort(), [false, false, true]);
@@ -98,7 +98,7 @@ test("each notification has its own teller, and so has each session", async () =
 test("without Web Locks each visible tab shows it, and no hidden one", async () => {
   const { ask, pass } = browser(null);
   const tabs = [ask(FOCUSED), ask(VISIBLE), ask(HIDDEN)];
-  await pass(150);
+  await pass(600);
   assert.deepEqual(tabs.map(({ isMine }) => isMine), [true, true, false]);
 });
 

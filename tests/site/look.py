@@ -1,6 +1,7 @@
 """The test site as somebody looks at it: files served, under a strict policy, the bell in the admin's header.
 
-THEME; NONCE=1: a policy that lets nothing run without the page's nonce; HASHED=1: what `collectstatic` has put into STATIC_ROOT,
+THEME; NONCE=1: a policy that lets nothing run without the page's nonce, NONCE=styles: one of own files and of inline styles with
+the nonce, which Turbo needs; HASHED=1: what `collectstatic` has put into STATIC_ROOT,
 where only the hashed names are kept.
 """
 
@@ -21,8 +22,8 @@ TEMPLATES = [{**TEMPLATES[0], "DIRS": [Path(__file__).parent / "look_templates"]
 NOTIFICATIONS_ADMIN_BELL = True
 NOTIFICATIONS_THEME = os.environ.get("THEME", "plain")
 
-SOURCES = [NONCE, STRICT_DYNAMIC] if os.environ.get("NONCE") else [SELF]
-STYLES = [NONCE] if os.environ.get("NONCE") else [SELF]
+SOURCES = [NONCE, STRICT_DYNAMIC] if os.environ.get("NONCE") == "1" else [SELF]
+STYLES = {"1": [NONCE], "styles": [SELF, NONCE]}.get(os.environ.get("NONCE", ""), [SELF])
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {"default-src": [SELF], "script-src": SOURCES, "style-src": STYLES, "object-src": [NONE], "base-uri": [NONE]}
 }

@@ -444,7 +444,7 @@ export class NotificationList extends HTMLElement {
       if (row && button.dataset.part === "action") void this.#act(row, button);
       else if (by === "stamp") this.#undo(type);
       else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
-      event.preventDefault();
+      take(event);
       this.#closeMenus();
       if (button === document.activeElement && !button.checkVisibility()) (row ?? this.#list).focus();
     },
@@ -456,7 +456,7 @@ export class NotificationList extends HTMLElement {
       if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
       const run = this.#runs[pressed?.dataset.part ?? ""];
       if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
-        event.preventDefault();
+        take(event);
         run(pressed);
       }
       if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
@@ -581,6 +581,12 @@ export function word(/** @type {HTMLElement} */ element, /** @type {unknown} */ 
 /** Of the elements with this data attribute show those with this value. */
 function pick(/** @type {Element} */ root, /** @type {string} */ name, /** @type {string} */ value) {
   for (const element of all(root, `[data-${name}]`)) element.hidden = element.dataset[name] !== value;
+}
+
+/** Nobody else's: htmx listens to the links and forms that it boosts. */
+function take(/** @type {Event} */ event) {
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** @returns {HTMLElement[]} */

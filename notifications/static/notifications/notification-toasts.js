@@ -33,7 +33,7 @@ export function plan(items, live) {
 
 /** Whether this tab is the one to tell it: whoever gets the lock first, and the less a tab is looked at the later it asks. */
 export async function claim(/** @type {string} */ name, isVisible = true, hasFocus = true) {
-  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 50 : 150));
+  await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 200 : 600));
   return new Promise((/** @type {(isMine: boolean) => void} */ answer) => {
     if (!world.locks()) return answer(isVisible); // nobody to agree with
     void world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
@@ -73,7 +73,7 @@ export class NotificationToasts extends HTMLElement {
     document.addEventListener("visibilitychange", this.#look, { signal });
     document.addEventListener("click", this.#switch, { signal });
     for (const name of ["pointerenter", "pointerleave", "focusin", "focusout"]) this.addEventListener(name, this.#attend, { signal });
-    this.addEventListener("submit", this.#submit, { signal });
+    this.addEventListener("submit", this.#submit, { signal, capture: true }); // before htmx, where it boosts forms
     this.addEventListener("click", this.#click, { signal });
     this.addEventListener("keydown", this.#keydown, { signal });
     this.#offer();
@@ -216,6 +216,7 @@ export class NotificationToasts extends HTMLElement {
   /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
   #submit = async (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
+    event.stopPropagation();
     const button = /** @type {HTMLButtonElement} */ (event.submitter);
     const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
     if (toast.ariaBusy) return;
