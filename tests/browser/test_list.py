@@ -498,7 +498,9 @@ WATCH = """() => {
   window.longest = 0;
   new PerformanceObserver((list) => {
     for (const { scripts } of list.getEntries()) {
-      for (const { sourceURL, duration } of scripts) if (sourceURL.includes("notification-list")) longest = Math.max(longest, duration);
+      for (const { sourceURL, duration } of scripts) {
+        if (sourceURL.includes("notification-list")) longest = Math.max(longest, duration);
+      }
     }
   }).observe({ type: "long-animation-frame" });
 }"""
