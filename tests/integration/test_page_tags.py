@@ -197,6 +197,34 @@ def test_live_regions_stand_in_the_page_from_the_start(mina):
     assert page.one("notification-bell").all(role="status")
 
 
+def keys(page) -> list[str]:
+    return [name for row in page.all("div") for name in str(row.attributes.get("data-keys", "")).split()]
+
+
+def test_the_keys_are_those_that_the_help_lists_each_once(mina):
+    page = read(render("{% notification_list %}", mina))
+    assert {"j", "k", "pagedown", "pageup", "enter", "r", "u", "e", "delete", "shift+a", "z", "?"} < set(keys(page))
+    assert len(keys(page)) == len(set(keys(page)))
+    shown = page.one("div", class_="notifications-keys").attributes["id"]
+    assert page.one("button", class_="notifications-quick notifications-help").attributes["popovertarget"] == shown
+
+
+def test_a_list_without_shortcuts_has_no_keys(mina):
+    for tag in ("notification_list", "notification_bell"):
+        assert not keys(read(render(f"{{% {tag} shortcuts=False %}}", mina)))
+        assert keys(read(render(f"{{% {tag} %}}", mina)))
+
+
+def test_a_list_says_where_the_next_page_begins(signed_in, mina):
+    tell(mina, *(f"n{number:02}" for number in range(1, 31)))
+    for query, floor in {"": "11", "?before=11": "0"}.items():
+        page = read(signed_in.get(f"/notifications/{query}")).all("notification-list")[-1]
+        assert page.attributes["floor"] == floor
+        more = page.one(data_part="more").attributes
+        assert ("hidden" in more) is (floor == "0")
+        assert ("rel" in more) is (floor != "0"), "a link to nowhere is none"
+
+
 def test_later_rows_are_made_of_the_same_parts_as_printed_ones(mina):
     tell(mina, "a", body="b", url="/x/")
     page = read(render("{% notification_list %}", mina))

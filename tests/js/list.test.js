@@ -22,11 +22,12 @@ test("only links that lead somewhere harmless survive", () => {
 });
 
 test("names are emphasised where they stand, as text", () => {
-  const parts = emphasised("<b>Ann</b> commented on Order 7", ["<b>Ann</b>", "Order 7"]);
-  assert.deepEqual(parts.map(({ text, isName }) => (isName ? `[${text}]` : text)), ["[<b>Ann</b>]", " commented on ", "[Order 7]"]);
-  assert.deepEqual(emphasised("Order 7 Ltd paid", ["Order 7 Ltd", "Order 7"]).map(({ text }) => text), ["Order 7 Ltd", " paid"]);
-  assert.deepEqual(emphasised("Paid", ["Ann", ""]), [{ text: "Paid", isName: false }]);
-  assert.deepEqual(emphasised("", ["Ann"]), []);
+  assert.deepEqual(emphasised("<b>Ann</b> commented on Order 7", ["<b>Ann</b>", "Order 7"]), ["", "<b>Ann</b>", " commented on ", "Order 7", ""]);
+  assert.deepEqual(emphasised("Order 7 Ltd paid", ["Order 7 Ltd", "Order 7"]), ["", "Order 7 Ltd", " paid"]);
+  assert.deepEqual(emphasised("(?:Ann) [1] paid 5 €", ["(?:Ann) [1]", "5 €"]), ["", "(?:Ann) [1]", " paid ", "5 €", ""], "a name is no pattern");
+  assert.deepEqual(emphasised("🔔 Zoë paid", ["🔔 Zoë"]), ["", "🔔 Zoë", " paid"]);
+  assert.deepEqual(emphasised("Paid", ["Ann", ""]), ["Paid"]);
+  assert.deepEqual(emphasised("", ["Ann"]), [""]);
 });
 
 test("ages are told in the language's words", () => {

@@ -36,11 +36,10 @@ export function safeUrl(/** @type {string} */ url, base = document.baseURI) {
   }
 }
 
-/** The text cut where names (actor, target) stand in it. @returns {{text: string, isName: boolean}[]} */
+/** The text cut where names (actor, target) stand in it: every other piece is one. */
 export function emphasised(/** @type {string} */ text, /** @type {string[]} */ names) {
   const either = names.filter(Boolean).map((name) => name.replace(/\W/g, "\\$&")).join("|");
-  const parts = either ? text.split(RegExp(`(${either})`)) : [text];
-  return parts.map((part, place) => ({ text: part, isName: place % 2 > 0 })).filter((part) => part.text);
+  return either ? text.split(RegExp(`(${either})`)) : [text];
 }
 
 /** @type {Record<string, Intl.RelativeTimeFormat>} */
@@ -87,11 +86,8 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   put("body", item.body);
   put("answer", item.answer);
   const title = put("title", item.title);
-  const pieces = emphasised(item.title, [item.actor, item.target]).map(({ text, isName }) => {
-    if (!isName) return text;
-    const name = document.createElement("b");
-    name.textContent = text;
-    return name;
+  const pieces = emphasised(item.title, [item.actor, item.target]).map((text, place) => {
+    return place % 2 ? Object.assign(document.createElement("b"), { textContent: text }) : text;
   });
   title?.replaceChildren(...pieces);
   const link = row.querySelector("[data-part=link]");
@@ -203,6 +199,7 @@ export class NotificationList extends HTMLElement {
   #rows = new Rows("");
   #reads = 0; // over HTTP so far: only the last one counts
   #heard = Date.now();
+  /** @type {Promise<{stamp: number}> | undefined} */ #done; // the step that can be taken back
   /** @type {HTMLElement | null} */ #last = null; // where somebody was who pressed a key
   /** @type {Record<string, ReturnType<typeof setTimeout>>} */ #timers = {};
   #leave = new AbortController();
@@ -219,14 +216,13 @@ export class NotificationList extends HTMLElement {
     for (const [name, hear] of Object.entries(this.#hears)) {
       document.addEventListener(`notifications:${name}`, (event) => hear(/** @type {CustomEvent} */ (event).detail), listen);
     }
-    for (const [name, run] of Object.entries(this.#does)) {
-      (this.closest("[popover]") ?? this).addEventListener(name, run, listen);
-    }
+    for (const [name, run] of Object.entries(this.#does)) this.addEventListener(name, run, listen);
+    (this.closest("[popover]") ?? this).addEventListener("keydown", this.#keydown, listen);
     document.addEventListener("scroll", this.#scroll, listen);
     for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
     this.#arrange();
-    const isElsewhere = stood && position() && stood !== position(); // swapped in, or restored, beside a stream
-    if (isElsewhere || this.#list.ariaBusy) void this.refresh();
+    const { position = stood } = stream() ?? {}; // swapped in, or restored, beside a stream that stands elsewhere
+    if ((stood && position && stood !== position) || this.#list.ariaBusy) void this.refresh();
   }
 
   disconnectedCallback() {
@@ -238,7 +234,7 @@ export class NotificationList extends HTMLElement {
   async refresh(older = false) {
     const { signal } = this.#leave;
     const { floor, size } = this.#rows;
-    const stood = position();
+    const stood = stream()?.position;
     const mine = ++this.#reads;
     /** @type {Row[]} */ const items = [];
     let before = older ? floor : 0;
@@ -258,7 +254,7 @@ export class NotificationList extends HTMLElement {
       page = null;
     }
     if (signal.aborted || mine !== this.#reads) return;
-    if (page && stood !== position()) return this.refresh(older); // what came meanwhile may not be in it
+    if (page && stood !== stream()?.position) return this.refresh(older); // what came meanwhile may not be in it
     this.#list.ariaBusy = null;
     this.removeAttribute("loading");
     if (page) this.#apply({ ...page, items, reset: !older });
@@ -280,26 +276,13 @@ export class NotificationList extends HTMLElement {
     },
     changed: (change) => {
       this.#take(change);
-      this.setAttribute("position", position() ?? "");
+      this.setAttribute("position", stream()?.position ?? "");
     },
     state: ({ state }) => {
       show(this, "heard", new Intl.DateTimeFormat(this.lang || undefined, { timeStyle: "short" }).format(this.#heard));
       pick(this, "state", state);
-      if (state === "open" && this.hasAttribute("marks-seen")) command({ type: "seen" });
+      if (state === "open" && this.hasAttribute("marks-seen")) stream()?.command({ type: "seen" }).catch(() => {}); // nobody asked for it
       if (/ing|off|clo/.test(state) && this.hasAttribute("loading") && !this.#list.ariaBusy) void this.refresh();
-    },
-    done: ({ ref, stamp }) => {
-      const [button] = /** @type {HTMLButtonElement[]} */ (all(this, `[data-ref="${ref}"]`));
-      if (!button) return;
-      button.value = stamp;
-      if (!stamp) pick(this, "done", ""); // it came to nothing: nothing to take back
-      else if (button.dataset.waits) button.click();
-    },
-    failed: ({ type, ref }) => {
-      if (type === "seen") return; // nobody asked for it, nobody misses it
-      this.#hears.done({ ref, stamp: 0 });
-      show(this, "failed", true);
-      void this.refresh();
     },
   };
 
@@ -323,7 +306,6 @@ export class NotificationList extends HTMLElement {
         const template = /** @type {HTMLTemplateElement} */ (this.querySelector("template"));
         element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
         element.hidden = waits && row.number > newest;
-        element.toggleAttribute("data-fresh", isNews);
         for (const button of all(element, "button[name]")) button.setAttribute("value", String(row.id));
         this.#list.append(element);
       }
@@ -331,10 +313,10 @@ export class NotificationList extends HTMLElement {
     }
     if (change.reset) this.removeAttribute("loading");
     const { unread, counts = { unread } } = change;
+    if (unread !== undefined) show(this, "mark-all", unread);
     for (const [name, count = NaN] of Object.entries(counts)) {
       for (const part of all(document, `[data-count=${name}]`)) if (count >= 0) part.textContent = count > 99 ? "99+" : String(count);
     }
-    if (unread !== undefined) show(this, "mark-all", unread);
     this.#arrange();
     if (isNews && !waits) this.#reveal(true);
   }
@@ -420,19 +402,29 @@ export class NotificationList extends HTMLElement {
 
   /** Ask the stream for a step, and show at once what comes of it. False: there is no stream. */
   #give(/** @type {Step} */ step) {
-    const ref = Math.random().toString(36).slice(2);
-    if (!command({ ...step, ref })) return false;
+    const done = stream()?.command(step);
+    if (!done) return false;
     const name = step.type + (step.ids ? "" : "_upto");
-    const [undo] = /** @type {HTMLButtonElement[]} */ (all(this, `[data-done=${name}] button`));
-    if (undo) {
-      undo.value = "";
-      Object.assign(undo.dataset, { ref, waits: "" });
+    if (this.querySelector(`[data-done=${name}]`)) {
+      this.#done = done;
       pick(this, "done", name);
       this.#later("undo", REGRET, this.#expire);
     }
     show(this, "failed", false);
     this.#apply({ items: this.#rows.foretell(step), ...(name === "read_upto" && { unread: 0 }) });
+    done.catch(() => {
+      pick(this, "done", "");
+      show(this, "failed", true);
+      return this.refresh();
+    });
     return true;
+  }
+
+  /** As soon as the server has said which step it was. */
+  async #undo(/** @type {string} */ type) {
+    pick(this, "done", "");
+    const { stamp } = (await this.#done?.catch(() => null)) ?? {};
+    if (stamp) this.#give({ type, stamp });
   }
 
   #expire = () => {
@@ -444,15 +436,14 @@ export class NotificationList extends HTMLElement {
   #does = {
     /** A button is named for its step, and for what its value is unless that is the id of a row: "read", "read_upto". */
     submit: (/** @type {SubmitEvent} */ event) => {
-      const button = /** @type {HTMLButtonElement} */ (event.submitter);
+      const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
+      if (!button) return;
       const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
       const [type, by = "ids"] = button.name.split("_");
-      const isUndo = by === "stamp";
       const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
-      if (isUndo) pick(this, "done", "");
       if (row && button.dataset.part === "action") void this.#act(row, button);
-      else if (isUndo && !value) button.dataset.waits = "true"; // until the server has said which step it was
-      else if (!this.#give({ type, [by]: by === "ids" ? [value] : value })) return;
+      else if (by === "stamp") this.#undo(type);
+      else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
       take(event);
       this.#closeMenus();
       if (button === document.activeElement && !button.checkVisibility()) (row ?? this.#list).focus();
@@ -471,32 +462,33 @@ export class NotificationList extends HTMLElement {
       if (row && pressed?.href && event.button < 2) this.#give({ type: "read", ids: [Number(row.dataset.id)] });
     },
     auxclick: (event) => this.#does.click(event),
-    keydown: (/** @type {KeyboardEvent} */ event) => {
-      const target = /** @type {Element} */ (event.target);
-      const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
-      const key = keyOf(event);
-      if (key === "escape" && this.querySelector("details[open]")) {
-        event.preventDefault(); // the panel around it stays
-        this.#closeMenus();
-      }
-      const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
-      if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
-      if (key === "enter" && target !== row) return; // what has the focus knows what to do
-      const { moves, goes = "", presses, within } = says.dataset;
-      const shown = this.#shown;
-      this.#last = row ?? this.#last;
-      const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
-      const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
-      if (!found) return;
-      event.preventDefault();
-      if (!presses) found.focus();
-      else if (!event.repeat) found.click();
-    },
     /** A popover within a popover does not give the focus back by itself. */
     beforetoggle: (/** @type {ToggleEvent} */ { newState, target }) => {
       if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
     },
     change: ({ target }) => target.dataset.part === "switch" && choice(target.checked ? "on" : "off"),
+  };
+
+  #keydown = (/** @type {any} */ event) => {
+    const { target } = event;
+    const row = /** @type {HTMLElement | null} */ (target.closest("[data-id]"));
+    const key = keyOf(event);
+    if (key === "escape" && this.querySelector("details[open]")) {
+      event.preventDefault(); // the panel around it stays
+      this.#closeMenus();
+    }
+    const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
+    if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
+    if (key === "enter" && target !== row) return; // what has the focus knows what to do
+    const { moves, goes = "", presses, within } = says.dataset;
+    const shown = this.#shown;
+    this.#last = row ?? this.#last;
+    const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
+    const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
+    if (!found) return;
+    event.preventDefault();
+    if (!presses) found.focus();
+    else if (!event.repeat) found.click();
   };
 
   /** What pressing does, by the part. @type {Record<string, (link: HTMLAnchorElement) => void>} */
@@ -505,14 +497,14 @@ export class NotificationList extends HTMLElement {
     more: () => void this.#older(),
     fresh: () => {
       this.#reveal(true);
-      const [first] = this.#shown;
-      first.focus();
+      this.#shown[0].focus();
     },
     tab: (tab) => {
       const { tab: name = "" } = tab.dataset;
       for (const each of all(this, "[data-part=tab]")) each.ariaCurrent = each === tab ? "true" : null;
-      const about = { show: name, src: this.getAttribute("src")?.split("?")[0] + tab.search, loading: "" };
-      for (const [attribute, value] of Object.entries(about)) this.setAttribute(attribute, value);
+      this.setAttribute("src", this.getAttribute("src")?.split("?")[0] + tab.search);
+      this.setAttribute("show", name);
+      this.setAttribute("loading", "");
       this.#rows = new Rows(name);
       this.#list.replaceChildren();
       this.#arrange();
@@ -602,9 +594,9 @@ function all(/** @type {ParentNode} */ root, /** @type {string} */ selector) {
   return [...root.querySelectorAll(selector)].map((element) => /** @type {HTMLElement} */ (element));
 }
 
-/** Where the stream stands. */
-function position() {
-  return document.querySelector("notification-stream")?.getAttribute("position");
+/** The one that works, should there be several. */
+function stream() {
+  return /** @type {import("./notification-stream.js").NotificationStream | null} */ (document.querySelector("notification-stream[state]"));
 }
 
 /** What somebody has chosen about keys; a browser may refuse to remember. */
@@ -615,11 +607,6 @@ function choice(chosen = "") {
   } catch {
     return "";
   }
-}
-
-/** Whether a stream took it. */
-function command(/** @type {object} */ detail) {
-  return !document.dispatchEvent(new CustomEvent("notifications:command", { detail, cancelable: true }));
 }
 
 if (!customElements.get("notification-list")) customElements.define("notification-list", NotificationList);
