@@ -1,29 +1,31 @@
 """All that a page can show of an inbox, one state after the other: what tests look at and what docs/states.md pictures."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Window
 from tests.servers import TcpProxy
 
-__all__ = ["NOON", "fill", "walk"]
+__all__ = ["MOMENT", "fill", "walk"]
 
-NOON = "timezone.now().replace(hour=12, minute=0, second=0, microsecond=0)"
-"""When the story below is told, in UTC; a page whose clock stands there shows the same ages whenever it is looked at."""
+MOMENT = datetime(2026, 3, 14, 12, tzinfo=UTC)
+"""When it is told. A page whose clock stands there shows the same ages on whatever day it is looked at."""
 
-FILL = """
-from datetime import timedelta
+FILL = f"""
+from datetime import datetime, timedelta
 from django.db import transaction
-from django.utils import timezone
 from notifications import Action, answer, notify
 from notifications.inbox import mark
 from notifications.models import Event
 
 def tell(minutes, kind, title, body="", *, words=(), is_read=False, **more):
     actions = [Action(word, "/orders/1044/arrived/yes/", primary=not place) for place, word in enumerate(words)]
-    event = notify(kind, to=mina, title=title, body=body, url="/orders/1044/", actions=actions, **more)
-    Event.objects.filter(pk=event.pk).update(created_at={noon} - timedelta(minutes=minutes))
+    with transaction.atomic():
+        event = notify(kind, to=mina, title=title, body=body, url="/orders/1044/", actions=actions, **more)
+        told_at = datetime.fromisoformat("{MOMENT.isoformat()}") - timedelta(minutes=minutes)
+        Event.objects.filter(pk=event.pk).update(created_at=told_at)
     if is_read:
         mark(mina.pk, "read", ids=[event.pk])
     return event
@@ -84,11 +86,7 @@ STRANGE = "qqqq"
 
 def fill(demo: Demo, language: str = "en") -> None:
     """Mina's inbox: read and unread, of every severity, with a question and an answer, over some days."""
-    demo.run(FILL.replace("{noon}", NOON) + STORIES[language])
-
-
-def tell(demo: Demo, story: str) -> None:
-    demo.run(FILL.replace("{noon}", "timezone.now()") + story)
+    demo.run(FILL + STORIES[language])
 
 
 def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iterator[str]:
@@ -125,7 +123,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
 
     page.keyboard.press("Enter")
     mina.rows.nth(6).evaluate("row => row.scrollIntoView()")
-    tell(demo, NEWS[language])
+    demo.run(FILL + NEWS[language])
     expect(panel.locator(part("fresh"))).to_be_visible()
     yield "fresh"
 
@@ -150,13 +148,13 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     expect(panel.locator(".notifications-skeleton")).to_be_visible()
     yield "loading"
 
-    page.unroute("**/items/*")
+    page.unroute_all(behavior="ignoreErrors")
     page.route("**/items/*", lambda route: route.abort())
     panel.locator(tab("active")).click()
     expect(panel.locator(part("retry"))).to_be_visible()
     yield "error"
 
-    page.unroute("**/items/*")
+    page.unroute_all()
     panel.locator(part("retry")).click()
     expect(mina.rows.first).to_be_visible()
     line.refuse()
@@ -172,7 +170,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     mina.listening()
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
-    tell(demo, NEWS[language] + QUESTION[language])
+    demo.run(FILL + NEWS[language] + QUESTION[language])
     expect(mina.toasts.first).to_be_visible()
     mina.toasts.last.get_by_role("button").last.focus()  # so that they stay
     yield "toasts"

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from notifications.rules import clean
 from tests.browser.conftest import Person, Window
@@ -84,9 +84,18 @@ class Attacked(NamedTuple):
 
 def watch(page: Page, faults: list[str]) -> None:
     """Beside what any page is watched for."""
-    page.on("dialog", lambda dialog: (faults.append(f"{page.url} says {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: "evil" in request.url and faults.append(f"{page.url} asks for {request.url}"))
-    page.on("framenavigated", lambda frame: "evil" in frame.url and faults.append(f"{page.url} has gone to {frame.url}"))
+
+    def hear(dialog: Dialog) -> None:
+        faults.append(f"{page.url} says {dialog.message}")
+        dialog.dismiss()
+
+    def see(url: str) -> None:
+        if "evil" in (urlsplit(url).hostname or ""):
+            faults.append(f"{page.url} asks for {url}")
+
+    page.on("dialog", hear)
+    page.on("request", lambda request: see(request.url))
+    page.on("framenavigated", lambda frame: see(frame.url))
 
 
 @pytest.fixture(scope="module")
