@@ -43,9 +43,9 @@ tell(days + 130, "order.status", "Order 1044 is in the workshop", target="Order 
 tell(days + 60, "order.comment", "Noor on order 1044", "Of course. Jonas pours on Thursday, so there is time to change the "
      "pattern.", actor="Noor", is_read=True)
 tell(200, "order.status", "The engraving of order 1044 is too long", "There is room for 20 letters, and it has 23. Which may go?",
-     severity="warning", target="order 1044")
+     severity="warning", icon="warning", target="order 1044")
 tell(95, "order.paid", "The payment for order 1043 did not go through", "The bank said no. Nothing was charged.",
-     severity="error", target="order 1043")
+     severity="error", icon="error", target="order 1043")
 tell(40, "order.comment", "Jonas on order 1044", "Poured this morning. A shade under C, which suits a boat.", actor="Jonas")
 tell(5, "order.status", "Order 1044 has arrived", words=["It is here", "It is not here"], target="Order 1044")
 """,
@@ -59,8 +59,9 @@ tell(days + 130, "order.status", "الطلب 1044 في الورشة", target="ا
 tell(days + 60, "order.comment", "كتبت نور في الطلب 1044", "بالطبع. سيصبّ يوناس الجرس يوم الخميس، فلدينا وقت لتغيير القالب.",
      actor="نور", is_read=True)
 tell(200, "order.status", "نقش الطلب 1044 أطول من اللازم", "يتسع لعشرين حرفًا وفيه ثلاثة وعشرون. أيّها نحذف؟", severity="warning",
-     target="الطلب 1044")
-tell(95, "order.paid", "لم تتم عملية دفع الطلب 1043", "رفضها المصرف، ولم يُخصم أي مبلغ.", severity="error", target="الطلب 1043")
+     icon="warning", target="الطلب 1044")
+tell(95, "order.paid", "لم تتم عملية دفع الطلب 1043", "رفضها المصرف، ولم يُخصم أي مبلغ.", severity="error",
+     icon="error", target="الطلب 1043")
 tell(40, "order.comment", "كتب يوناس في الطلب 1044", "صببناه هذا الصباح. نغمته أخفض قليلًا من دو، وهذا يناسب القارب.",
      actor="يوناس")
 tell(5, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم يصل"], target="الطلب 1044")

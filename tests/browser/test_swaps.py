@@ -123,7 +123,7 @@ def test_what_a_list_does_in_place_is_left_to_it(mina, site):
     mina.begin()
     mina.page.evaluate("""() => {
       window.visits = 0;
-      for (const name of ["htmx:beforeRequest", "turbo:before-visit", "turbo:before-fetch-request"])
+      for (const name of ["htmx:beforeRequest", "turbo:before-visit", "turbo:submit-start"])
         document.addEventListener(name, () => { window.visits++ });
     }""")
     row = mina.rows.filter(has_text=title)
