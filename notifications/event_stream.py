@@ -59,23 +59,23 @@ async def event_stream(scope: Mapping[str, Any], receive: Receive, send: Send) -
     if found == SIGNED_OUT:
         await _refuse(send, 401, "signed out")
         return
-    await EventStream(send).run(receive, found, key, asked)
+    await EventStream(receive, send).run(found, key, asked)
 
 
 class EventStream:
     """One page's stream, from its head to its goodbye."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
         self.hub = Hub.running()
+        self.peer = asyncio.ensure_future(_departure(receive))  # when it is done, so is the stream
         self.base_send = send
         self.transport = Transport(send)
         self.socket: Socket | None = None
         self.close_code = 0  # once it is set the stream has ended
         self.goodbye: asyncio.Task[None] | None = None
 
-    async def run(self, receive: Receive, found: Identity | Refusal, key: str, asked: Hello) -> None:
+    async def run(self, found: Identity | Refusal, key: str, asked: Hello) -> None:
         """Until one side ends it."""
-        self.peer = asyncio.ensure_future(_departure(receive))
         age = asyncio.get_running_loop().call_later(STREAM_SECONDS * random.uniform(0.8, 1.0), self._go_on)
         try:
             await self.base_send({"type": "http.response.start", "status": 200, "headers": HEADERS})

@@ -94,6 +94,7 @@ def test_under_a_plain_wsgi_server_pages_ask_for_their_news(person, demo):
         expect(mina.rows).to_contain_text("Asked for", timeout=A_LOOK)
         mina.bell.click()
         mina.expect_unseen(0)
+        mina.page.keyboard.press("Escape")  # the panel lies over the page
         mina.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
         expect(mina.page.locator("main [data-id][data-unread]")).to_have_count(0)
         assert mina.has_stayed

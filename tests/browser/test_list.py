@@ -490,37 +490,3 @@ def test_offline_says_since_when_and_moves_nothing(mina, demo):
 def test_signed_out_says_so_with_the_way_in(mina, demo):
     demo.run("from django.contrib.sessions.models import Session\nSession.objects.all().delete()")
     expect(note(mina, "Signed out.").get_by_role("link", name="Sign in again")).to_be_in_viewport()
-
-
-# --- Much ---
-
-WATCH = """() => {
-  window.longest = 0;
-  new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) window.longest = Math.max(window.longest, duration);
-  }).observe({ type: "longtask", buffered: true });
-}"""
-
-
-def test_five_hundred_rows_are_read_scrolled_and_marked_without_a_long_task(person, demo, record_property):
-    tell(demo, 1, 500)
-    mina = person().signed_in("mina", "/notifications/").listening()
-    mina.page.evaluate(WATCH)
-    for count in range(40, 501, 20):
-        link = part(mina, "more")
-        if count > 200:  # from there on it is asked for
-            link.click()
-        else:
-            link.scroll_into_view_if_needed()
-        expect(mina.rows).to_have_count(count)
-    mina.page.evaluate(
-        "async () => { for (let y = 0; y < 40000; y += 800) { scrollTo(0, y); await new Promise(requestAnimationFrame) } }"
-    )
-    mina.page.evaluate("scrollTo(0, 0)")
-    tell(demo, 501)
-    expect(row(mina, 501)).to_be_visible()
-    mina.page.get_by_role("main").get_by_role("button", name="Mark all as read").click()
-    expect(mina.page.locator("main [data-unread]")).to_have_count(0)
-    longest = mina.page.evaluate("longest")
-    record_property("longest task", f"{longest:.0f} ms")
-    assert longest < 100

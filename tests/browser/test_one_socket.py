@@ -226,25 +226,6 @@ def test_a_command_in_a_tab_that_follows_is_done_and_shows_in_all(mina, demo):
         expect(tab.rows.first).not_to_have_attribute("data-unread", "")
 
 
-def test_in_the_back_forward_cache_a_page_lets_go_and_shown_again_it_catches_up(mina, demo):
-    tab, other = open_tab(mina), open_tab(mina)
-    assert leader([tab, other]) is tab
-    tab.page.bring_to_front()
-    tab.page.evaluate("addEventListener('pageshow', (event) => { window.wasCached = event.persisted })")
-    tab.stay()
-    tab.page.goto(f"{demo.url}/login/?next=/")
-    assert leader([other]) is other
-    demo.run("halcyon.move_to('shipped', by=noor)")
-    other.expect_unseen(1)
-    tab.page.go_back(wait_until="commit")  # it is not loaded
-    assert tab.page.evaluate("window.wasCached") is True
-    tab.listening()
-    tab.expect_unseen(1)
-    expect(tab.rows).to_have_count(1)
-    assert tab.has_stayed
-    assert not tab.leads
-
-
 def test_alone_in_its_browser_a_page_out_of_the_cache_connects_anew(mina, demo):
     tab = open_tab(mina)
     tab.page.evaluate("addEventListener('pageshow', (event) => { window.wasCached = event.persisted })")

@@ -37,8 +37,7 @@ async def hub(transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings:
     monkeypatch.setattr(hub_module, "UNSHARED_WATERMARK_SECONDS", 60)
     hub = Hub.running()
     yield hub
-    if not hub.is_draining:
-        await hub.stop()
+    await (hub.drain() if hub.is_draining else hub.stop())
     Hub._all.pop(asyncio.get_running_loop(), None)
 
 
