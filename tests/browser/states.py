@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Demo, Window
 from tests.servers import TcpProxy
@@ -69,17 +69,27 @@ tell(5, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم 
 }
 NEWS = {
     "en": """
-tell(0, "order.comment", "Teo on order 1044", "I can fetch it on Saturday.", actor="Teo")
-tell(0, "order.paid", "Order 1043 is paid", severity="success", target="Order 1043")
+tell(1, "order.comment", "Teo on order 1044", "I can fetch it on Saturday.", actor="Teo")
+tell(1, "order.paid", "Order 1043 is paid", severity="success", target="Order 1043")
 """,
     "ar": """
-tell(0, "order.comment", "كتب تيو في الطلب 1044", "أستطيع أن أحضره يوم السبت.", actor="تيو")
-tell(0, "order.paid", "دُفع ثمن الطلب 1043", severity="success", target="الطلب 1043")
+tell(1, "order.comment", "كتب تيو في الطلب 1044", "أستطيع أن أحضره يوم السبت.", actor="تيو")
+tell(1, "order.paid", "دُفع ثمن الطلب 1043", severity="success", target="الطلب 1043")
 """,
 }
-QUESTION = {
-    "en": """tell(0, "order.status", "Order 1044 has arrived", words=["It is here", "It is not here"], target="Order 1044")""",
-    "ar": """tell(0, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم يصل"], target="الطلب 1044")""",
+MORE_NEWS = {
+    "en": """
+tell(0, "order.status", "Order 1045 is in the workshop", target="Order 1045")
+tell(0, "order.paid", "Your voucher ends tomorrow", severity="warning", icon="warning")
+tell(0, "order.comment", "Noor on order 1044", "We could bring the desk bell too. Is Saturday at ten good for you?", actor="Noor",
+     words=["Yes", "Another day"])
+""",
+    "ar": """
+tell(0, "order.status", "الطلب 1045 في الورشة", target="الطلب 1045")
+tell(0, "order.paid", "قسيمتك تنتهي غدًا", severity="warning", icon="warning")
+tell(0, "order.comment", "كتبت نور في الطلب 1044", "يمكننا إحضار جرس المكتب أيضًا. هل يناسبك السبت في العاشرة؟", actor="نور",
+     words=["نعم", "يوم آخر"])
+""",
 }
 STRANGE = "qqqq"
 """What no search finds."""
@@ -144,12 +154,19 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
 
     page.keyboard.press("Enter")
     expect(mina.rows.first).to_be_visible()
-    page.route("**/items/*", lambda route: None)  # never answered
+    unanswered: list[Route] = []
+
+    def keep(route: Route) -> None:
+        unanswered.append(route)
+
+    page.route("**/items/*", keep)
     panel.locator(tab("active")).click()
     expect(panel.locator(".notifications-skeleton")).to_be_visible()
     yield "loading"
 
     page.unroute_all(behavior="ignoreErrors")
+    for route in unanswered:
+        route.abort()
     page.route("**/items/*", lambda route: route.abort())
     panel.locator(tab("active")).click()
     expect(panel.locator(part("retry"))).to_be_visible()
@@ -171,7 +188,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     mina.listening()
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
-    demo.run(FILL + NEWS[language] + QUESTION[language])
+    demo.run(FILL + MORE_NEWS[language])
     expect(mina.toasts.first).to_be_visible()
     mina.toasts.last.get_by_role("button").last.focus()  # so that they stay
     yield "toasts"

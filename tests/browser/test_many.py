@@ -42,10 +42,10 @@ def demo(seeded_database, tmp_path, redis_url) -> Iterator[Demo]:
 
 
 def read_to_the_end(mina: Window) -> None:
-    """Down to 200 rows more come by themselves, then by the link, whose keyboard way is the same."""
+    """Down to 200 rows more come by themselves, from there on when they are asked for."""
     more = mina.page.get_by_role("main").get_by_role("link", name="Load more")
     while (count := mina.rows.count()) < ROWS:
-        more.evaluate("(link) => link.getBoundingClientRect().top < innerHeight + 400 ? link.click() : link.scrollIntoView()")
+        more.evaluate("(link) => { link.scrollIntoView(); link.click() }")
         mina.until(f"document.querySelectorAll('main [data-id]').length > {count}")
 
 
