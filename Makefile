@@ -8,13 +8,14 @@ BENCH_VENV := .venv-bench
 DEMO_URL := http://127.0.0.1:$(PORT)/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench lint format clean
+.PHONY: help demo test faults bench screenshots lint format clean
 
 help:
 	@echo "make demo [PORT=8000]   a small shop with a live inbox, on $(DEMO_URL)"
 	@echo "make test               every test there is, with a summary; the first run takes longer, it installs"
 	@echo "make faults             the ten guarantees under attack, at full size, with the figures reached: about 20 minutes"
 	@echo "make bench [BENCH=...]  the app beside plain Channels and others, measured: about ten minutes; BENCH=--help lists options"
+	@echo "make screenshots        a picture of every state of the page, into docs/images; needs a Chromium"
 	@echo "make lint               ruff, mypy and the import floors only"
 	@echo "make format             lay the code out as make lint wants it"
 	@echo "make clean              remove what the other targets have made"
@@ -35,6 +36,9 @@ faults: $(VENV)/.tests-installed
 
 bench: $(BENCH_VENV)/.installed
 	@$(BENCH_VENV)/bin/python -m benchmarks $(or $(BENCH),--page)
+
+screenshots: $(VENV)/.tests-installed
+	@$(PYTHON) -m tests.browser.screenshots $(STATES)
 
 lint: $(VENV)/.tests-installed
 	@$(PYTHON) tests/run.py lint types floors

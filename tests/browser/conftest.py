@@ -98,14 +98,19 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sessions(seeded_database: Path) -> dict[str, str]:
-    """A session key of each of the demo's people, good at every copy of the database: a sign-in by the form takes seconds."""
+    """Good at every copy of the database."""
+    return sign_everybody_in(f"sqlite:///{seeded_database}")
+
+
+def sign_everybody_in(database_url: str, settings: str = SETTINGS) -> dict[str, str]:
+    """A session key of each of the demo's people: a sign-in by the form takes seconds."""
     code = (
         "import json\n"
         "from django.contrib.auth.models import User\n"
         "from tests.site.client import new_session\n"
         "print(json.dumps({user.username: new_session(user) for user in User.objects.all()}))\n"
     )
-    return dict(json.loads(manage(f"sqlite:///{seeded_database}", "shell", "--no-imports", "-c", code)))
+    return dict(json.loads(manage(database_url, "shell", "--no-imports", "-c", code, settings=settings)))
 
 
 class Shell:
@@ -137,8 +142,12 @@ shells: dict[tuple[str, str], Shell] = {}
 @pytest.fixture(scope="session", autouse=True)
 def no_shell_is_left() -> Iterator[None]:
     yield
-    for shell in shells.values():
-        shell.stop()
+    stop_shells()
+
+
+def stop_shells() -> None:
+    while shells:
+        shells.popitem()[1].stop()
 
 
 HEAD = """

@@ -1,29 +1,31 @@
 """All that a page can show of an inbox, one state after the other: what tests look at and what docs/states.md pictures."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Demo, Window
 from tests.servers import TcpProxy
 
-__all__ = ["NOON", "fill", "walk"]
+__all__ = ["MOMENT", "fill", "walk"]
 
-NOON = "timezone.now().replace(hour=12, minute=0, second=0, microsecond=0)"
-"""When the story below is told, in UTC; a page whose clock stands there shows the same ages whenever it is looked at."""
+MOMENT = datetime(2026, 3, 14, 12, tzinfo=UTC)
+"""When it is told. A page whose clock stands there shows the same ages on whatever day it is looked at."""
 
-FILL = """
-from datetime import timedelta
+FILL = f"""
+from datetime import datetime, timedelta
 from django.db import transaction
-from django.utils import timezone
 from notifications import Action, answer, notify
 from notifications.inbox import mark
 from notifications.models import Event
 
 def tell(minutes, kind, title, body="", *, words=(), is_read=False, **more):
     actions = [Action(word, "/orders/1044/arrived/yes/", primary=not place) for place, word in enumerate(words)]
-    event = notify(kind, to=mina, title=title, body=body, url="/orders/1044/", actions=actions, **more)
-    Event.objects.filter(pk=event.pk).update(created_at={noon} - timedelta(minutes=minutes))
+    with transaction.atomic():
+        event = notify(kind, to=mina, title=title, body=body, url="/orders/1044/", actions=actions, **more)
+        told_at = datetime.fromisoformat("{MOMENT.isoformat()}") - timedelta(minutes=minutes)
+        Event.objects.filter(pk=event.pk).update(created_at=told_at)
     if is_read:
         mark(mina.pk, "read", ids=[event.pk])
     return event
@@ -41,9 +43,9 @@ tell(days + 130, "order.status", "Order 1044 is in the workshop", target="Order 
 tell(days + 60, "order.comment", "Noor on order 1044", "Of course. Jonas pours on Thursday, so there is time to change the "
      "pattern.", actor="Noor", is_read=True)
 tell(200, "order.status", "The engraving of order 1044 is too long", "There is room for 20 letters, and it has 23. Which may go?",
-     severity="warning", target="order 1044")
+     severity="warning", icon="warning", target="order 1044")
 tell(95, "order.paid", "The payment for order 1043 did not go through", "The bank said no. Nothing was charged.",
-     severity="error", target="order 1043")
+     severity="error", icon="error", target="order 1043")
 tell(40, "order.comment", "Jonas on order 1044", "Poured this morning. A shade under C, which suits a boat.", actor="Jonas")
 tell(5, "order.status", "Order 1044 has arrived", words=["It is here", "It is not here"], target="Order 1044")
 """,
@@ -57,8 +59,9 @@ tell(days + 130, "order.status", "الطلب 1044 في الورشة", target="ا
 tell(days + 60, "order.comment", "كتبت نور في الطلب 1044", "بالطبع. سيصبّ يوناس الجرس يوم الخميس، فلدينا وقت لتغيير القالب.",
      actor="نور", is_read=True)
 tell(200, "order.status", "نقش الطلب 1044 أطول من اللازم", "يتسع لعشرين حرفًا وفيه ثلاثة وعشرون. أيّها نحذف؟", severity="warning",
-     target="الطلب 1044")
-tell(95, "order.paid", "لم تتم عملية دفع الطلب 1043", "رفضها المصرف، ولم يُخصم أي مبلغ.", severity="error", target="الطلب 1043")
+     icon="warning", target="الطلب 1044")
+tell(95, "order.paid", "لم تتم عملية دفع الطلب 1043", "رفضها المصرف، ولم يُخصم أي مبلغ.", severity="error",
+     icon="error", target="الطلب 1043")
 tell(40, "order.comment", "كتب يوناس في الطلب 1044", "صببناه هذا الصباح. نغمته أخفض قليلًا من دو، وهذا يناسب القارب.",
      actor="يوناس")
 tell(5, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم يصل"], target="الطلب 1044")
@@ -66,17 +69,27 @@ tell(5, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم 
 }
 NEWS = {
     "en": """
-tell(0, "order.comment", "Teo on order 1044", "I can fetch it on Saturday.", actor="Teo")
-tell(0, "order.paid", "Order 1043 is paid", severity="success", target="Order 1043")
+tell(1, "order.comment", "Teo on order 1044", "I can fetch it on Saturday.", actor="Teo")
+tell(1, "order.paid", "Order 1043 is paid", severity="success", target="Order 1043")
 """,
     "ar": """
-tell(0, "order.comment", "كتب تيو في الطلب 1044", "أستطيع أن أحضره يوم السبت.", actor="تيو")
-tell(0, "order.paid", "دُفع ثمن الطلب 1043", severity="success", target="الطلب 1043")
+tell(1, "order.comment", "كتب تيو في الطلب 1044", "أستطيع أن أحضره يوم السبت.", actor="تيو")
+tell(1, "order.paid", "دُفع ثمن الطلب 1043", severity="success", target="الطلب 1043")
 """,
 }
-QUESTION = {
-    "en": """tell(0, "order.status", "Order 1044 has arrived", words=["It is here", "It is not here"], target="Order 1044")""",
-    "ar": """tell(0, "order.status", "وصل الطلب 1044", words=["لقد وصل", "لم يصل"], target="الطلب 1044")""",
+MORE_NEWS = {
+    "en": """
+tell(0, "order.status", "Order 1045 is in the workshop", target="Order 1045")
+tell(0, "order.paid", "Your voucher ends tomorrow", severity="warning", icon="warning")
+tell(0, "order.comment", "Noor on order 1044", "We could bring the desk bell too. Is Saturday at ten good for you?", actor="Noor",
+     words=["Yes", "Another day"])
+""",
+    "ar": """
+tell(0, "order.status", "الطلب 1045 في الورشة", target="الطلب 1045")
+tell(0, "order.paid", "قسيمتك تنتهي غدًا", severity="warning", icon="warning")
+tell(0, "order.comment", "كتبت نور في الطلب 1044", "يمكننا إحضار جرس المكتب أيضًا. هل يناسبك السبت في العاشرة؟", actor="نور",
+     words=["نعم", "يوم آخر"])
+""",
 }
 STRANGE = "qqqq"
 """What no search finds."""
@@ -84,11 +97,7 @@ STRANGE = "qqqq"
 
 def fill(demo: Demo, language: str = "en") -> None:
     """Mina's inbox: read and unread, of every severity, with a question and an answer, over some days."""
-    demo.run(FILL.replace("{noon}", NOON) + STORIES[language])
-
-
-def tell(demo: Demo, story: str) -> None:
-    demo.run(FILL.replace("{noon}", "timezone.now()") + story)
+    demo.run(FILL + STORIES[language])
 
 
 def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iterator[str]:
@@ -125,7 +134,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
 
     page.keyboard.press("Enter")
     mina.rows.nth(6).evaluate("row => row.scrollIntoView()")
-    tell(demo, NEWS[language])
+    demo.run(FILL + NEWS[language])
     expect(panel.locator(part("fresh"))).to_be_visible()
     yield "fresh"
 
@@ -145,18 +154,25 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
 
     page.keyboard.press("Enter")
     expect(mina.rows.first).to_be_visible()
-    page.route("**/items/*", lambda route: None)  # never answered
+    unanswered: list[Route] = []
+
+    def keep(route: Route) -> None:
+        unanswered.append(route)
+
+    page.route("**/items/*", keep)
     panel.locator(tab("active")).click()
     expect(panel.locator(".notifications-skeleton")).to_be_visible()
     yield "loading"
 
-    page.unroute("**/items/*")
+    page.unroute_all(behavior="ignoreErrors")
+    for route in unanswered:
+        route.abort()
     page.route("**/items/*", lambda route: route.abort())
     panel.locator(tab("active")).click()
     expect(panel.locator(part("retry"))).to_be_visible()
     yield "error"
 
-    page.unroute("**/items/*")
+    page.unroute_all()
     panel.locator(part("retry")).click()
     expect(mina.rows.first).to_be_visible()
     line.refuse()
@@ -172,7 +188,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     mina.listening()
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
-    tell(demo, NEWS[language] + QUESTION[language])
+    demo.run(FILL + MORE_NEWS[language])
     expect(mina.toasts.first).to_be_visible()
     mina.toasts.last.get_by_role("button").last.focus()  # so that they stay
     yield "toasts"

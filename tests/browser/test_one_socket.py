@@ -235,3 +235,21 @@ def test_alone_in_its_browser_a_page_out_of_the_cache_connects_anew(mina, demo):
     assert tab.page.evaluate("window.wasCached") is True
     tab.expect_unseen(1)
     assert leader([tab])
+
+
+def test_a_page_whose_session_ended_while_it_was_in_the_cache_says_so_when_it_is_shown_again(mina, demo):
+    demo.run("halcyon.move_to('shipped', by=noor)")
+    tab = open_tab(mina, "/notifications/")
+    tab.page.evaluate("addEventListener('pageshow', (event) => { window.wasCached = event.persisted })")
+    tab.page.goto(f"{demo.url}/login/?next=/")
+    demo.run(
+        "from django.contrib.sessions.models import Session\n"
+        "from notifications import notify\n"
+        "Session.objects.all().delete()\n"
+        "notify('order.status', to=mina, title='After the end')"
+    )
+    tab.page.go_back(wait_until="commit")
+    assert tab.page.evaluate("window.wasCached") is True
+    expect(tab.page.locator("notification-stream")).to_have_attribute("state", "signed-out")
+    expect(tab.page.locator("main [data-state=signed-out]")).to_be_visible()
+    expect(tab.rows).to_have_count(1)

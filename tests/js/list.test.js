@@ -32,7 +32,7 @@ test("names are emphasised where they stand, as text", () => {
 
 test("ages are told in the language's words", () => {
   const minute = 60_000;
-  assert.deepEqual([0, 5 * minute, 120 * minute, 3 * 1440 * minute].map((span) => age(span, "en")), ["now", "5 min. ago", "2 hr. ago", "3 days ago"]);
+  assert.deepEqual([0, 5 * minute, 120 * minute, 3 * 1440 * minute].map((span) => age(span, "en")), ["now", "5 minutes ago", "2 hours ago", "3 days ago"]);
   assert.equal(age(-minute, "en"), "now", "a clock that is behind shows no future");
   assert.match(age(3 * 1440 * minute, "de"), /vor 3 Tagen/);
 });

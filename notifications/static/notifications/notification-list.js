@@ -45,13 +45,13 @@ export function emphasised(/** @type {string} */ text, /** @type {string[]} */ n
 /** @type {Record<string, Intl.RelativeTimeFormat>} */
 const words = {};
 
-/** "5 min ago" in the language's own words. */
+/** "5 minutes ago" in the language's own words. */
 export function age(/** @type {number} */ milliseconds, language = "") {
   const minutes = Math.floor(milliseconds / 60_000);
   /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
   const units = [["year", 525_600], ["month", 43_200], ["day", 1440], ["hour", 60], ["minute", 1]];
   const [unit, length] = units.find(([, length]) => minutes >= length) ?? ["second", Infinity];
-  words[language] ??= new Intl.RelativeTimeFormat(language || undefined, { numeric: "auto", style: "short" });
+  words[language] ??= new Intl.RelativeTimeFormat(language || undefined, { numeric: "auto" });
   return words[language].format(-Math.floor(minutes / length), unit);
 }
 

@@ -611,6 +611,7 @@ export class NotificationStream extends HTMLElement {
     const key = String(++this.#serial);
     const { type, ids, stamp, upto = type === "seen" ? this.#newest : undefined, ref = key } = detail;
     if ([ids, upto, stamp].filter((value) => value !== undefined).length !== 1) return false;
+    if (/^(sig|clo)/.test(this.state)) return false; // nothing will come of it: a button then does what its form says
     if (this.#waiting.size >= KEPT) this.#end(/** @type {string} */ (this.#waiting.keys().next().value));
     const command = { type, ids, upto, stamp, ref };
     const isSent = !this.#isPosting && this.#waiting.size < BURST && this.#send({ ...command, ref: key });
