@@ -12,13 +12,16 @@ import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
+import minify
 import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from hatch_build import shorten
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, free_port, programs
 from tests.wheel.readme import installation_steps
@@ -30,9 +33,8 @@ PACKAGE = "django-live-notifications"
 ADMIN = {"USERNAME": "ada", "PASSWORD": "correct horse battery", "EMAIL": "ada@example.com"}
 FRAME_SECONDS = 20
 STATIC = "notifications/static/notifications"
-LARGEST = {".js": 16_384, ".css": 5_000}
-"""Bytes that a page loads of each kind, gzipped, each file by itself. Scripts shall come to 14,000. What shortens names as well
-would get there, but the one that needs no Node has put a variable's use before its declaration."""
+LARGEST = {".js": 14_000, ".css": 5_000}
+"""Bytes that a page loads of each kind, gzipped, each file by itself."""
 
 # A shell in which a reader follows the README knows nothing of this repository.
 STRANGER = dict.fromkeys(("DJANGO_SETTINGS_MODULE", "PYTHONPATH", "DATABASE_URL", "REDIS_URL", "VIRTUAL_ENV"))
@@ -213,6 +215,15 @@ def test_the_scripts_that_ship_pass_the_clients_own_tests(wheel: Path, tmp_path:
     done = subprocess.run([node, "--test", *tests], cwd=ROOT, env=env, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert tests
+
+
+@pytest.mark.parametrize(("strip", "works"), [(shorten, True), (partial(minify.string, "application/javascript"), False)])
+def test_no_constant_moves_behind_what_needs_it(strip, works: bool, tmp_path: Path) -> None:
+    """The second line is why the first takes care; once it turns red, the minifier has learnt it."""
+    script = "export const f = (given) => { const none = String(1); const { ref = none } = given; return ref };"
+    (tmp_path / "script.mjs").write_text(f"{strip(script)}\nif (f({{}}) !== '1') throw new Error();")
+    done = subprocess.run([programs.node(), tmp_path / "script.mjs"], check=False, capture_output=True, text=True)
+    assert (done.returncode == 0) is works, done.stderr
 
 
 def shipped(wheel: Path, kind: str) -> dict[str, bytes]:
