@@ -164,9 +164,9 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     expect(panel.locator(".notifications-skeleton")).to_be_visible()
     yield "loading"
 
-    page.unroute_all(behavior="ignoreErrors")
     for route in unanswered:
         route.abort()
+    page.unroute_all()
     page.route("**/items/*", lambda route: route.abort())
     panel.locator(tab("active")).click()
     expect(panel.locator(part("retry"))).to_be_visible()

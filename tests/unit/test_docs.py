@@ -121,3 +121,8 @@ def test_no_link_between_the_pages_is_dead():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_of_states_shows_every_picture_there_is():
+    shown = re.findall(r'src="images/states/([^"]+)"', doc("states.md"))
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs/images/states").glob("*.png"))

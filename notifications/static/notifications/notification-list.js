@@ -306,7 +306,8 @@ export class NotificationList extends HTMLElement {
         const template = /** @type {HTMLTemplateElement} */ (this.querySelector("template"));
         element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
         element.hidden = waits && row.number > newest;
-        for (const button of all(element, "button[name]")) button.setAttribute("value", String(row.id));
+        // Not "submit" before it is pressed: for each of those that is added the browser looks through the whole form.
+        for (const button of all(element, "button[name]")) Object.assign(button, { value: row.id, type: "button" });
         this.#list.append(element);
       }
       this.#put(element, row);
@@ -453,6 +454,7 @@ export class NotificationList extends HTMLElement {
       const pressed = /** @type {HTMLAnchorElement | null} */ (target.closest("a, button"));
       const row = /** @type {HTMLElement | null} */ (target.closest("[data-unread]"));
       this.#closeMenus(target.closest("details"));
+      if (pressed?.name) pressed.type = "submit";
       if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
       const run = this.#runs[pressed?.dataset.part ?? ""];
       if (pressed && run && !(event.button || event.ctrlKey || event.metaKey || event.shiftKey)) {
