@@ -260,15 +260,18 @@ test("a better way that still leads nowhere disturbs nothing", async () => {
   assert.deepEqual([element.state, element.transport], ["open", "events"]);
 });
 
-test("from polling each of the better ways is tried", async () => {
-  const { scene } = await polling();
+test("from polling each of the better ways is tried, the best first", async () => {
+  const { scene, element } = await polling();
   const [sockets, streams] = [scene.sockets.length, scene.streams.length];
-  for (const random of [0, 0.9, 0, 0.9]) {
-    scene.random = random;
-    await scene.clock.live(190_000, 5000);
-  }
-  assert.ok(scene.sockets.length > sockets);
-  assert.ok(scene.streams.length > streams);
+  dispatchEvent(new Event("online"));
+  assert.deepEqual([scene.sockets.length, scene.streams.length], [sockets + 1, streams]);
+  scene.socket.end(1006);
+  assert.deepEqual([scene.sockets.length, scene.streams.length], [sockets + 1, streams + 1]);
+  scene.stream.refuse();
+  assert.equal(element.transport, "polling");
+  while (scene.sockets.length === sockets + 1) await scene.clock.live(1000, 1000); // and again, from the best down
+  greet(scene.socket);
+  assert.equal(element.transport, "websocket");
 });
 
 test("online again, a better way is tried at once", async () => {

@@ -401,10 +401,11 @@ export class NotificationList extends HTMLElement {
     this.#arrange();
   }
 
-  /** Ask the stream for a step, and show at once what comes of it. False: there is no stream. */
+  /** Ask the stream for a step, and show at once what comes of it. False: there is none, or it takes no more. */
   #give(/** @type {Step} */ step) {
-    const done = stream()?.command(step);
-    if (!done) return false;
+    const at = stream();
+    if (!at || at.isOver) return false;
+    const done = at.command(step);
     const name = step.type + (step.ids ? "" : "_upto");
     if (this.querySelector(`[data-done=${name}]`)) {
       this.#done = done;

@@ -215,11 +215,15 @@ export class Line {
     this.#wire = this.#connect(this.#index);
   }
 
-  /** From time to time: try a better rung, while this one goes on. */
+  /** From time to time: try the better rungs, from the best down, while this one goes on. */
   #look() {
     world.never(this.#climb);
     this.#climb = world.later(() => this.#look(), CLIMB * (0.5 + world.random()));
-    if (this.way && this.#index && !this.#scout) this.#scout = this.#connect(Math.floor(world.random() * this.#index));
+    if (this.way && !this.#scout) this.#sendScout(0);
+  }
+
+  #sendScout(/** @type {number} */ index) {
+    this.#scout = index < this.#index ? this.#connect(index) : null;
   }
 
   #connect(/** @type {number} */ index) {
@@ -271,7 +275,7 @@ export class Line {
    */
   #ended(wire, code, isNoWay) {
     this.#drop(wire);
-    if (wire === this.#scout) return void (this.#scout = null);
+    if (wire === this.#scout) return this.#sendScout(wire.index + 1);
     this.#wire = null;
     if (wire.opened && world.now() - wire.opened >= CALM) this.#attempt = 0;
     const what = verdict(code);
@@ -430,6 +434,11 @@ export class NotificationStream extends HTMLElement {
     return /** @type {State} */ (this.getAttribute("state") ?? "connecting");
   }
 
+  /** Whether nothing comes or goes any more: signed out, or closed for good. */
+  get isOver() {
+    return /^(sig|clo)/.test(this.state);
+  }
+
   get unread() {
     return Number(this.getAttribute("unread"));
   }
@@ -536,7 +545,7 @@ export class NotificationStream extends HTMLElement {
       this.#emit("state", { state });
     }
     this.#line?.cast();
-    if (state === "signed-out" || state === "closed") {
+    if (this.isOver) {
       this.#line?.close();
       this.#abandon();
     }
@@ -611,7 +620,7 @@ export class NotificationStream extends HTMLElement {
     const key = String(++this.#serial);
     const { type, ids, stamp, upto = type === "seen" ? this.#newest : undefined, ref = key } = detail;
     if ([ids, upto, stamp].filter((value) => value !== undefined).length !== 1) return false;
-    if (/^(sig|clo)/.test(this.state)) return false; // nothing will come of it: a button then does what its form says
+    if (this.isOver) return false; // a button then does what its form says
     if (this.#waiting.size >= KEPT) this.#end(/** @type {string} */ (this.#waiting.keys().next().value));
     const command = { type, ids, upto, stamp, ref };
     const isSent = !this.#isPosting && this.#waiting.size < BURST && this.#send({ ...command, ref: key });
