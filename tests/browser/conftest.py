@@ -193,8 +193,8 @@ def running_demo(seeded: Path, directory: Path, redis_url: str = "") -> Iterator
 
 
 @pytest.fixture
-def demo(seeded_database: Path, sessions: dict[str, str], tmp_path: Path) -> Iterator[Demo]:
-    with running_demo(seeded_database, tmp_path) as demo:
+def demo(seeded_database: Path, sessions: dict[str, str], tmp_path: Path, redis_url: str) -> Iterator[Demo]:
+    with running_demo(seeded_database, tmp_path, redis_url) as demo:
         yield demo
 
 

@@ -1,15 +1,15 @@
 """An inbox of 500 on one page: all of it loaded, news coming in, marks made, and the page never hangs."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Demo, Person, Window, running_demo
+from tests.browser.conftest import Demo, Person, Window
 
 ROWS, NEWS, MARKS = 500, 50, 50
-LONG = 100  # milliseconds in which a page answers nobody: from there on people feel it
+LONG = 200  # milliseconds in which a page answers nobody; up to there an "interaction to next paint" counts as good
 FILL = f"""
 from django.db import transaction
 from notifications import notify
@@ -34,10 +34,9 @@ WATCH = """() => {
 
 
 @pytest.fixture
-def demo(seeded_database, tmp_path, redis_url) -> Iterator[Demo]:
-    with running_demo(seeded_database, tmp_path, redis_url) as demo:
-        demo.run(FILL)
-        yield demo
+def demo(demo: Demo) -> Demo:
+    demo.run(FILL)
+    return demo
 
 
 def read_to_the_end(mina: Window) -> None:
@@ -73,7 +72,7 @@ def tasks(trace: bytes) -> list[int]:
     events = json.loads(trace)["traceEvents"]
     (main,) = [event["pid"] for event in events if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"]
     ours = [event for event in events if event["pid"] == event["tid"] == main and event["name"].endswith("::RunTask")]
-    return sorted((event["tdur"] // 1000 for event in ours), reverse=True)
+    return sorted((event.get("tdur", 0) // 1000 for event in ours), reverse=True)  # the shortest have none
 
 
 def watched(browser: Browser, mina: Window, act: Callable[[], None]) -> list[int]:
@@ -110,7 +109,7 @@ def test_the_watch_sees_a_task_that_is_long(browser, person, demo):
     mina.page.evaluate(WATCH)
 
     def hang() -> None:
-        mina.page.evaluate("() => setTimeout(() => { const end = performance.now() + 150; while (performance.now() < end); })")
+        mina.page.evaluate("() => setTimeout(() => { const end = performance.now() + 300; while (performance.now() < end); })")
         mina.until("longTasks.length > 0")
 
     assert watched(browser, mina, hang)[0] > LONG / 2  # another at work may have had the rest

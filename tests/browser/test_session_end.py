@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PASSWORD, Window, in_both_browsers
+from tests.browser.conftest import PASSWORD, Window, in_both_browsers, running_demo
 
 TELL = "from notifications import notify\nnotify('order.status', to=mina, title={!r}, url='/orders/1044/')"
 ENDS = {
@@ -13,6 +13,13 @@ ENDS = {
     "deactivated": "mina.is_active = False\nmina.save()",
     "sessions deleted": "from django.contrib.sessions.models import Session\nSession.objects.all().delete()",
 }
+
+
+@pytest.fixture
+def demo(seeded_database, sessions, tmp_path):
+    """Alone, without a Redis, a server looks for ended sessions every two seconds."""
+    with running_demo(seeded_database, tmp_path) as demo:
+        yield demo
 
 
 def signed_out_note(window: Window):

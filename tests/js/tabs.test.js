@@ -13,7 +13,7 @@ test("twenty tabs of one session have one connection", async () => {
   assert.deepEqual(new Set(states(browser)), new Set(["open"]));
   assert.deepEqual(browser.tabs.map(({ element }) => element.transport), ["websocket", ...Array(19).fill("shared")]);
   for (let beats = 0; beats < 3; beats++) {
-    await browser.pass(25_000, 450);
+    await browser.pass(25_000, 400);
     browser.tabs[0].scene.socket.say({ type: "heartbeat", position: "e.4" });
   }
   assert.equal(browser.connections.length, 1);

@@ -45,7 +45,7 @@ const CALM = 30_000; // a connection that lived this long was a success: the nex
 const SUSPICION = 1_500; // a beat may overtake its own delta by a moment
 const POLL = 15_000; // between two looks, while there is news
 const CLIMB = 120_000; // between two tries of a better way, give or take a half
-const BEAT = 450; // in three of these a leading tab that lives has answered
+const BEAT = 400; // in three of these a leading tab that lives has answered
 const KEPT = 200; // commands that may wait
 const BURST = 20; // commands over a socket, not yet done: all may follow a hello without being too many
 
