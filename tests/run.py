@@ -227,7 +227,7 @@ def browser(words: list[str]) -> Outcome:
     with contextlib.suppress(Missing):  # the stories that are told in both browsers say so themselves
         provide(programs.firefox, apt="firefox-esr")
     npm_packages()
-    return pytest("tests/browser", words=[*BY_TWO, *words])
+    return pytest("tests/browser", words=[*BY_THREE, *words])
 
 
 @stage

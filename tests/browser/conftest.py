@@ -190,6 +190,7 @@ def running_demo(seeded: Path, directory: Path, redis_url: str = "") -> Iterator
     url = f"sqlite:///{database}"
     with daphne_process(environment(url, redis_url), application=APPLICATION) as server:
         yield Demo(server, url, redis_url)
+        server.kill()  # how a server stops is told elsewhere; with a request under way Daphne may take its ten seconds
 
 
 @pytest.fixture
