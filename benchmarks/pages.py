@@ -106,6 +106,14 @@ class SocketPage(Page):
         self.transport.underlying_transport.abort()
 
 
+class BarePage(SocketPage):
+    """Whose it is, the address says."""
+
+    @property
+    def path(self) -> str:  # type: ignore[override]
+        return f"/{self.user}"
+
+
 class SocketIOPage(SocketPage):
     """Engine.IO's packets: `0` open, `2` ping, `3` pong, `40` connected, `42` event."""
 
@@ -205,6 +213,7 @@ class StreamPage(Page, asyncio.Protocol):
 
 
 PAGES: Final[dict[str, type[Page]]] = {
+    "bare": BarePage,
     "channels": SocketPage,
     "socketio": SocketIOPage,
     "eventstream": StreamPage,

@@ -26,7 +26,13 @@ from tests.servers import AsgiProcess, PostgresServer, daphne_process, redis_ser
 
 __all__ = ["Scene", "Stage"]
 
-APPLICATIONS: Final = {"channels": "channels_app", "socketio": "socketio_app", "eventstream": "http_app", "live": "live_app"}
+APPLICATIONS: Final = {
+    "bare": "bare_app",
+    "channels": "channels_app",
+    "socketio": "socketio_app",
+    "eventstream": "http_app",
+    "live": "live_app",
+}
 SETTLED: Final = 0.05  # of a core: what a server that has nothing to do may take
 SETTLE_SECONDS: Final = 5.0
 HANDSHAKES_AT_ONCE: Final = 50

@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["DATABASES", "LAYERS", "REFERENCE", "SERVERS", "WAYS", "Subject", "by_name", "chosen", "usual"]
 
 WAYS: Final = {
+    "bare": "the server alone",
     "channels": "plain Channels",
     "socketio": "python-socketio",
     "eventstream": "django-eventstream",
@@ -24,7 +25,7 @@ class Subject:
     way: str
     server: str = "daphne"
     layer: str = "pubsub"
-    """Of python-socketio and django-eventstream it says no more than whether their own Redis manager is in use."""
+    """Of others than `channels` and `live` it says no more than whether a Redis of their own is in use."""
     database: str = "sqlite"
 
     @property
@@ -67,6 +68,7 @@ def usual() -> list[Subject]:
     mine = [Subject("live", server) for server in SERVERS]
     mine += [Subject("live", "daphne", database="postgres")]
     others = [Subject("channels", "uvicorn"), Subject("socketio", "uvicorn"), Subject("eventstream", "uvicorn")]
+    others += [Subject("bare"), Subject("bare", "uvicorn")]
     return [REFERENCE, *others, *mine]
 
 
@@ -76,7 +78,7 @@ def chosen(
     """Every combination that makes sense: libraries with a Redis of their own know no layers and store nothing here."""
     found = [REFERENCE]
     for way, server, layer, database in product(ways, servers, layers, databases):
-        is_other = way in {"socketio", "eventstream"}
+        is_other = way in {"bare", "socketio", "eventstream"}
         if (way == "live" or server != "direct") and not (is_other and (layer != "pubsub" or database != "sqlite")):
             found.append(Subject(way, server, layer, database))
     return list(dict.fromkeys(found))

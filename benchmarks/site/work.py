@@ -4,6 +4,7 @@ An order is `{"do": name, ...}`; `perform()` carries it out and says when what w
 processes of a machine).
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -13,11 +14,13 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection, transaction
 
+from benchmarks.site.bare_app import EVERYBODY
 from benchmarks.site.content import BODY, content
 from benchmarks.site.models import Entry, PlainOrder, WatchedOrder
 
 __all__ = ["perform"]
 
+FRAME_BYTES: Final = 600
 RINGS_AT_ONCE: Final = 500
 FLUSH_SECONDS: Final = 5.0
 
@@ -34,6 +37,33 @@ class Way(Protocol):
 
     def tell(self, users: Sequence[int], number: int) -> None:
         """One notification to these users, as a site's own code would have it told."""
+
+
+class Bare:
+    """Frames as long as the app's, from nowhere."""
+
+    began = 0.0
+
+    def __init__(self) -> None:
+        from redis import Redis
+
+        self.redis = Redis.from_url(settings.REDIS_URL)
+
+    def broadcast(self, users: Sequence[int], number: int) -> None:
+        self.redis.publish("bare", f"{EVERYBODY} {self._frame(number)}")
+
+    def personal(self, users: Sequence[int], number: int) -> None:
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for each, user in enumerate(users, number):
+                pipeline.publish("bare", f"{user} {self._frame(each)}")
+            pipeline.execute()
+
+    def tell(self, users: Sequence[int], number: int) -> None:
+        for user in users:
+            self.personal([user], number)
+
+    def _frame(self, number: int) -> str:
+        return json.dumps(content(number)).ljust(FRAME_BYTES)
 
 
 class Channels:
@@ -160,7 +190,13 @@ class Live:
 
 @cache
 def way() -> Way:
-    ways: dict[str, Callable[[], Way]] = {"channels": Channels, "socketio": SocketIO, "eventstream": EventStream, "live": Live}
+    ways: dict[str, Callable[[], Way]] = {
+        "bare": Bare,
+        "channels": Channels,
+        "socketio": SocketIO,
+        "eventstream": EventStream,
+        "live": Live,
+    }
     return ways[settings.SUBJECT.way]()
 
 

@@ -99,7 +99,7 @@ class Tab:
         self.server, self._make_wire = server, make_wire
         self.beside = Beside(printed)
         self._opened, self.is_open = 0, True
-        page = {name: getattr(printed, name) for name in ("position", "top", "more", "unread", "unseen", "seen_upto")}
+        page = {name: getattr(printed, name) for name in ("position", "top", "before", "unread", "unseen", "seen_upto")}
         self._do("open", page={**page, "items": [plain(item) for item in printed.items]})
 
     async def connect(self) -> None:
