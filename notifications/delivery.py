@@ -140,9 +140,9 @@ class Delivery:
             if key not in frames:
                 frames[key] = _frames(socket, answer, pages, known)
             position = Position.parse(pages[key[:2]].position) if answer.rows is None else answer.state.position
-            self._bring_forward(socket, frames[key], position or NOWHERE)
+            self._bring_forward(socket, frames[key], position or NOWHERE, is_partial=answer.is_partial)
 
-    def _bring_forward(self, socket: Socket, frames: Iterable[Frame], position: Position) -> None:
+    def _bring_forward(self, socket: Socket, frames: Iterable[Frame], position: Position, *, is_partial: bool) -> None:
         for frame in frames:
             if not socket.stream.is_open:
                 return  # still behind; reopened() goes on from the cursor
@@ -150,7 +150,7 @@ class Delivery:
             if socket.stream.must_start_over:
                 self.hello(socket, None, socket.language)
                 return
-        if not socket.stream.caught_up():
+        if is_partial or not socket.stream.caught_up():
             self._fell_behind(socket)
 
 

@@ -73,18 +73,18 @@ class Letters:
 
 def answered(base: Position, answer: Replay, page: Page | None, language: str, known: Shared) -> list[Frame]:
     """The frames that bring a page from `base` to where its inbox stood, or to the fresh `page` that is called for instead."""
-    return [reset(page)] if page is not None else list(replayed(base, answer.state, answer.rows or (), language, known))
+    return [reset(page)] if page is not None else list(replayed(base, answer, language, known))
 
 
-def replayed(
-    base: Position, state: State, rows: Iterable[tuple[Row, EventCopy | None]], language: str, known: Shared
-) -> Iterator[Frame]:
-    """The deltas that lead a page from `base` to `state`, each of at most `DELTA_ROWS` rows and `DELTA_BYTES`.
+def replayed(base: Position, answer: Replay, language: str, known: Shared) -> Iterator[Frame]:
+    """The deltas that lead a page from `base` towards the answer's state, each of at most `DELTA_ROWS` rows and `DELTA_BYTES`.
 
-    All but the last say `more` and leave the page's position where it is. `rows`: each with its event, or None if it is hidden.
-    `known`: what others who come forward at this moment have had rendered.
+    All but the last of the whole way say `more` and leave the page's position where it is. `known`: what others who come forward
+    at this moment have had rendered.
     """
-    for part, is_last in _parts(_encoded(rows, language, known)):
+    state = answer.state
+    for part, ends in _parts(_encoded(answer.rows or (), language, known)):
+        is_last = ends and not answer.is_partial
         delta = Delta(
             base=str(base),
             position=str(state.position if is_last else base),

@@ -108,6 +108,8 @@ class Cursor(NamedTuple):
     epoch: str
     stamp: int
     event: int | None = None
+    is_live: bool = False
+    """It has been brought up to date on its connection: it is led through whatever has come since, however much that is."""
 
     @property
     def complete(self) -> int:
@@ -118,11 +120,12 @@ class Cursor(NamedTuple):
 class Replay(NamedTuple):
     """What leads from a cursor to `state`, each row with its event, or None where the user may not see it.
 
-    `rows` None: nothing leads there, only a fresh page.
+    `rows` None: nothing leads there, only a fresh page. `is_partial`: they lead a part of the way.
     """
 
     state: State
     rows: list[tuple[Row, EventCopy | None]] | None
+    is_partial: bool = False
 
 
 def states(user_ids: Iterable[Any]) -> dict[str, State]:
@@ -182,8 +185,8 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     """What each user's page, standing at a cursor, has missed. Two queries for some 2,000 rows, whoever's they are, and one
     for each event whose kind has `visible_to`.
 
-    At most `RESET_ROWS` rows a user; where there are more, or the cursor means nothing in the inbox (another epoch, below
-    `pruned`, above `top`), a fresh page is called for.
+    At most `RESET_ROWS` rows a user. Where there are more, a live page gets the first of them; any other page, and whoever's
+    cursor means nothing in the inbox (another epoch, below `pruned`, above `top`), is better off with a fresh page.
     """
     found = states(cursors)
     answers: dict[Any, Replay] = {}
@@ -199,6 +202,8 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
             behind[user_id] = cursor
     missed = {user_id: rows for batch in _batches(behind, found) for user_id, rows in _rows_after(batch, found).items()}
     again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
+    partial = {user_id for user_id in missed if behind[user_id].is_live and len(missed[user_id]) > RESET_ROWS}
+    missed |= {user_id: missed[user_id][:RESET_ROWS] for user_id in partial}
     for user_id, cursor in behind.items():
         state = found[str(user_id)]
         is_long = len(missed[user_id]) > RESET_ROWS or sum(is_restricted(row.event) for row in missed[user_id]) > RESTRICTED
@@ -206,7 +211,7 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
             answers[user_id] = Replay(state, None)
             del missed[user_id]
     rows = _with_events(missed)
-    return answers | {user_id: Replay(found[str(user_id)], rows[user_id]) for user_id in missed}
+    return answers | {user_id: Replay(found[str(user_id)], rows[user_id], user_id in partial) for user_id in missed}
 
 
 def mark(

@@ -65,7 +65,8 @@ class Socket:
 
     @property
     def cursor(self) -> Cursor:
-        return Cursor(self.stream.epoch, self.stream.cursor_stamp, self.stream.cursor_event)
+        stream = self.stream
+        return Cursor(stream.epoch, stream.cursor_stamp, stream.cursor_event, is_live=not stream.owes_answer)
 
     @property
     def position(self) -> Position:

@@ -462,6 +462,20 @@ def test_past_a_thousand_rows_a_fresh_page_is_cheaper(mina, omar, count, is_rese
         assert len(answers[omar.pk].rows or ()) == 2
 
 
+@pytest.mark.parametrize("in_company", [False, True])
+def test_a_live_page_is_led_through_more_than_a_thousand_rows_in_parts(mina, omar, in_company):
+    fill(omar, 2)
+    many(mina, RESET_ROWS + 100)
+    others = {omar.pk: Cursor("", 0)} if in_company else {}
+    first = replay({mina.pk: Cursor("", 0, is_live=True), **others})[mina.pk]
+    assert first.is_partial
+    assert [row.number for row, _ in first.rows or ()] == list(range(1, RESET_ROWS + 1))
+    ((row, _),) = (first.rows or [])[-1:]
+    rest = replay({mina.pk: Cursor(first.state.position.epoch, row.stamp, row.event, is_live=True), **others})[mina.pk]
+    assert not rest.is_partial
+    assert [row.number for row, _ in rest.rows or ()] == list(range(RESET_ROWS + 1, RESET_ROWS + 101))
+
+
 def test_users_with_much_to_catch_up_do_not_cut_each_other_short(people):
     users = people(4)
     for user in users:
@@ -535,7 +549,7 @@ def test_what_arrived_during_a_replay_in_parts_is_not_skipped_by_its_next_part(m
     monkeypatch.setattr(inbox, "_rows_after", arrived_and_marked_meanwhile)
     first = answer(mina, Cursor(*base))
     monkeypatch.setattr(frames, "DELTA_ROWS", 2)
-    part = next(replayed(base, first.state, first.rows, "en", {}))
+    part = next(replayed(base, first, "en", {}))
     assert part.upto is not None  # the premise: more is to come
     assert set(newer) <= {row.event for row, _ in answer(mina, Cursor(base.epoch, *part.upto)).rows}
 

@@ -213,6 +213,22 @@ async def test_more_than_1000_missed_rows_come_as_a_fresh_page(live_site, mina, 
     await page.disconnect()
 
 
+async def test_a_page_that_stays_is_led_through_more_than_1000_rows_once_it_reads(live_site, mina, mina_session):
+    """Only a page that comes from elsewhere is better off with a fresh one: this one tells its reader of each."""
+    async with Page(live_site, mina_session) as page:
+        await page.until(lambda page: page.position)
+        page.acks = False
+        await tell(mina, *names(0, RESET_ROWS + 400))
+        await eventually(lambda: not Event.objects.filter(pending=True).exists())
+        assert len(page.items) < 400
+        await page.acknowledge()
+        await page.until(lambda page: len(page.items) == RESET_ROWS + 400 and page.unread == RESET_ROWS + 400, 30)
+        assert page.arrived == names(0, RESET_ROWS + 400)
+        assert page.kinds("reset")[1:] == []
+        await tell(mina, "and now live")
+        await page.until(lambda page: page.titles[0] == "and now live")
+
+
 async def test_what_changes_during_a_long_catch_up_is_right_at_its_end(live_site, mina, mina_session):
     """The window shuts in the middle; rows that were sent and rows still to come change; then the page goes on."""
     async with Page(live_site, mina_session) as page, Page(live_site, mina_session) as twin:
