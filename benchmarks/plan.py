@@ -143,10 +143,10 @@ def _burst(stage: Stage, subjects: Sequence[Subject], works: Collection[str], si
 def _growth(stage: Stage, subjects: Sequence[Subject], works: Collection[str], size: Size, results: Results) -> None:
     """Plain Channels in memory, where every send walks all channels, and up to fewer pages: its handshakes would take minutes."""
     chosen = [replace(REFERENCE, layer="memory")]
-    chosen += [each for each in subjects if each.way == "live" and each.database == "sqlite"]
+    chosen += [each for each in subjects if each.way in {"bare", "live"} and each.database == "sqlite"]
     for subject in dict.fromkeys(chosen):
         with stage.scene(subject, **PUSH_ALONE) as scene:
-            for count in [count for count in size.growth if subject.way == "live" or count <= size.sockets]:
+            for count in [count for count in size.growth if subject.way != "channels" or count <= size.sockets]:
                 _say(f"growth: {count} pages: {subject.title}")
                 scene.open(count)
                 push.warm_up(scene)
