@@ -30,7 +30,8 @@ class Delivery:
     def __init__(self, sockets: Mapping[str, set[Socket]], reader: Worker) -> None:
         self._sockets = sockets
         self._reader = reader
-        self._behind: set[Socket] = set()
+        self._behind: dict[Socket, None] = {}
+        """In the order of their coming, so that nobody who comes again and again goes first."""
         self._patience = Patience()
         """What falls behind within it shares one look at the database. Hellos and joins stretch it, gaps do not."""
         self._is_behind = asyncio.Event()
@@ -72,7 +73,7 @@ class Delivery:
             self._fell_behind(socket)
 
     def remove(self, socket: Socket) -> None:
-        self._behind.discard(socket)
+        self._behind.pop(socket, None)
 
     async def heal(self) -> None:
         """Bring forward whatever is behind, all of the same moment in one look."""
@@ -101,7 +102,7 @@ class Delivery:
             _push(socket, frame, step.epoch, step.top)
 
     def _fell_behind(self, socket: Socket) -> None:
-        self._behind.add(socket)
+        self._behind[socket] = None
         self._is_behind.set()
 
     def _chosen(self) -> list[Socket]:
@@ -112,11 +113,11 @@ class Delivery:
         for socket in tuple(self._behind):
             user = socket.identity.user
             if not socket.stream.is_open:
-                self._behind.discard(socket)
+                del self._behind[socket]
             elif cursors.get(user) == socket.cursor or (user not in cursors and len(cursors) < USERS_PER_LOOK):
                 cursors[user] = socket.cursor
                 chosen.append(socket)
-                self._behind.discard(socket)
+                del self._behind[socket]
         return chosen
 
     async def _look(self, sockets: list[Socket]) -> None:

@@ -53,6 +53,7 @@ ROUNDS: Final = 3  # pages of rows looked at, and asked about, to fill one where
 SEARCHED_ROWS: Final = 2000  # read and rendered to find words: 60 ms; then the reader is asked whether to go on
 NARROWED_ROWS: Final = 20_000  # in which the database looks for a kind or severity: 50 ms, whatever else its tables hold
 COUNTED: Final = 100  # as far as tabs count: beyond, they say "99+"
+LED_ROWS: Final = DELTA_ROWS  # of a live page that has missed more than `RESET_ROWS`: what its window takes at once
 RESTRICTED: Final = 50  # events with `visible_to`, each a query, beyond which a fresh page is cheaper than a replay
 BATCH_ROWS: Final = 2000  # rows that one query reads for several users; past it they are read one by one
 Show: TypeAlias = Literal["active", "unread", "archived"]
@@ -109,7 +110,7 @@ class Cursor(NamedTuple):
     stamp: int
     event: int | None = None
     is_live: bool = False
-    """It has been brought up to date on its connection: it is led through whatever has come since, however much that is."""
+    """It has been brought up to date on its connection: it is led through whatever has arrived since, however much that is."""
 
     @property
     def complete(self) -> int:
@@ -185,7 +186,7 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
     """What each user's page, standing at a cursor, has missed. Two queries for some 2,000 rows, whoever's they are, and one
     for each event whose kind has `visible_to`.
 
-    At most `RESET_ROWS` rows a user. Where there are more, a live page gets the first of them; any other page, and whoever's
+    At most `RESET_ROWS` rows a user. Where more have arrived, a live page gets the first of them; any other page, and whoever's
     cursor means nothing in the inbox (another epoch, below `pruned`, above `top`), is better off with a fresh page.
     """
     found = states(cursors)
@@ -202,8 +203,8 @@ def replay(cursors: Mapping[Any, Cursor]) -> dict[Any, Replay]:
             behind[user_id] = cursor
     missed = {user_id: rows for batch in _batches(behind, found) for user_id, rows in _rows_after(batch, found).items()}
     again = states(behind) if behind else {}  # a prune between the two reads took rows that the cursor still needed
-    partial = {user_id for user_id in missed if behind[user_id].is_live and len(missed[user_id]) > RESET_ROWS}
-    missed |= {user_id: missed[user_id][:RESET_ROWS] for user_id in partial}
+    partial = {user_id for user_id, cursor in behind.items() if _is_led(cursor, missed[user_id])}
+    missed |= {user_id: missed[user_id][:LED_ROWS] for user_id in partial}
     for user_id, cursor in behind.items():
         state = found[str(user_id)]
         is_long = len(missed[user_id]) > RESET_ROWS or sum(is_restricted(row.event) for row in missed[user_id]) > RESTRICTED
@@ -359,6 +360,11 @@ def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> di
             row.event = events[row.event_id]
             by_user[keys[str(row.recipient_id)]].append(row)
     return by_user
+
+
+def _is_led(cursor: Cursor, missed: Sequence[Notification]) -> bool:
+    """Not where old rows were touched again, as by an undone "mark all": its reader knows them, and a fresh page is shorter."""
+    return cursor.is_live and len(missed) > RESET_ROWS and sum(row.number > cursor.stamp for row in missed) > RESET_ROWS / 2
 
 
 def _batches(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> Iterator[dict[Any, Cursor]]:

@@ -284,6 +284,8 @@ def test_the_whole_story_by_keyboard_alone(person, demo, told):
     expect(panel.page.get_by_role("dialog", name="Notifications")).to_be_focused()
     press(panel, "j")
     expect(row(panel, 30)).to_be_focused()
+    press(panel, "k")
+    expect(row(panel, 30)).to_be_focused()  # and nothing has raised
     press(panel, "j", "PageDown", "k")
     expect(row(panel, 29)).to_be_focused()
     press(panel, "r")
@@ -363,7 +365,11 @@ def test_keys_are_for_the_list_alone_and_not_for_who_writes(mina):
 def test_who_wants_no_keys_switches_them_off_for_good(mina):
     row(mina, 30).focus()
     press(mina, "?")
-    mina.page.get_by_role("dialog", name="Keyboard shortcuts").get_by_role("checkbox").uncheck()
+    switch = mina.page.get_by_role("dialog", name="Keyboard shortcuts").get_by_role("checkbox")
+    switch.focus()
+    press(mina, "Enter")
+    expect(mina.page.locator("main [data-unread]")).to_have_count(20)  # the form around it was not meant
+    switch.uncheck()
     press(mina, "Escape", "e", "j")
     expect(row(mina, 30)).to_be_focused()
     expect(mina.rows).to_have_count(20)

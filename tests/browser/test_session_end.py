@@ -72,10 +72,12 @@ def test_what_ends_sessions_elsewhere_ends_all_tabs(person, demo, end):
 
 def test_what_is_done_after_the_end_asks_to_sign_in_and_pretends_nothing(person, demo):
     """The button is a form's: without a line it goes where it would without scripts."""
-    demo.run(TELL.format("Still unread"))
-    mina = person().signed_in("mina", "/notifications/").listening()
+    demo.run("halcyon.move_to('delivered', by=noor)")
+    here = person()
+    tabs = [here.signed_in("mina", "/notifications/").listening(), here.window("/notifications/").listening()]
     demo.run(ENDS["sessions deleted"])
-    expect_signed_out(mina)
-    mina.rows.first.get_by_role("button", name="Mark as read").first.click()
-    expect(mina.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    for tab, button in zip(tabs, ("Mark as read", "It is here"), strict=True):
+        expect_signed_out(tab)
+        tab.rows.first.get_by_role("button", name=button).first.click()
+        expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert demo.run("from notifications.models import Inbox\nprint(Inbox.objects.get(user_id=mina.pk).unread)").strip() == "1"

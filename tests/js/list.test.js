@@ -37,6 +37,12 @@ test("ages are told in the language's words", () => {
   assert.match(age(3 * 1440 * minute, "de"), /vor 3 Tagen/);
 });
 
+test("a row that comes with the operation that marks it keeps its content", () => {
+  const list = rows([]);
+  const [row] = list.apply(change({ items: [item(1)], ops: [{ read_upto: 1 }] }));
+  assert.deepEqual([row.title, row.read], [item(1).title, true]);
+});
+
 test("one is told in the singular, where the server printed it", () => {
   const told = (dataset, value) => {
     const element = { dataset };

@@ -45,6 +45,17 @@ test("a tab that was printed elsewhere catches up by HTTP, and that is not live"
   assert.deepEqual(numbers(late).at(-1), [7, true]);
 });
 
+test("a tab that comes amid what its leader catches up with asks for all of it", async () => {
+  const browser = await browserWith({});
+  browser.tabs[0].scene.socket.say(delta("e.4", "e.4", { items: [item(5)], more: true }));
+  const late = await browser.open({ position: "e.4" });
+  late.scene.answer = news([delta("e.4", "e.6", { items: [item(5), item(6)] })]);
+  browser.tabs[0].scene.socket.say(delta("e.4", "e.6", { items: [item(6)] }));
+  await settle();
+  assert.deepEqual(numbers(late).map(([number]) => number), [5, 6]);
+  assert.equal(late.position, "e.6");
+});
+
 test("a tab that was printed later than its leader has heard asks once, and drops what it has", async () => {
   const browser = await browserWith({});
   const early = await browser.open({ position: "e.5" });

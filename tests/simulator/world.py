@@ -114,6 +114,7 @@ class World:
             (frames, "DELTA_ROWS", 3),
             (frames, "DELTA_BYTES", 1200),
             (inbox, "RESET_ROWS", 9),
+            (inbox, "LED_ROWS", 4),
             (outbox, "NARROW", outbox.NARROW),
             (ringer, "FEW", ringer.FEW),
             (ringer, "MESSAGE_BYTES", ringer.MESSAGE_BYTES),

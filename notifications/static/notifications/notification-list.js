@@ -17,6 +17,7 @@
 const MOST = 200; // rows in a list beyond those that its reader asked for: a page that stays open must not grow for a month
 const TICK = 30_000;
 const REGRET = 8_000; // how long an undo is offered
+const AGAIN = 1_000; // before what has changed while it was read is read once more
 const PATIENCE = 5_000; // from the site's answer to an action until its buttons work again
 const KEYS = "notifications-keys"; // in the browser's storage: "off" for who wants none
 const headers = { Accept: "application/json" };
@@ -108,7 +109,7 @@ export function fill(/** @type {Element} */ row, /** @type {Item} */ item) {
   const buttons = actions.map(({ label, url, primary }) => {
     const button = /** @type {HTMLButtonElement} */ (pattern.cloneNode());
     const className = primary ? "notifications-primary" : "";
-    return Object.assign(button, { className, formAction: url, textContent: label, hidden: false, ariaDisabled: null });
+    return Object.assign(button, { className, value: id, formAction: url, textContent: label, hidden: false, ariaDisabled: null });
   });
   pattern.after(...buttons);
 }
@@ -178,7 +179,8 @@ export class Rows extends Map {
         const read = row.read || row.number <= op.read_upto;
         const archived = row.archived || row.number <= op.archived_upto;
         const hidden = row.number <= op.deleted_upto;
-        if (hidden || read !== row.read || archived !== row.archived) take({ ...row, read, archived, hidden });
+        // With its content, if that has just come.
+        if (hidden || read !== row.read || archived !== row.archived) take({ ...row, ...changed.get(row.id), read, archived, hidden });
       }
     }
     const beyond = this.sorted.slice(this.#most);
@@ -254,7 +256,7 @@ export class NotificationList extends HTMLElement {
       page = null;
     }
     if (signal.aborted || mine !== this.#reads) return;
-    if (page && stood !== stream()?.position) return this.refresh(older); // what came meanwhile may not be in it
+    if (page && stood !== stream()?.position) return this.#later("again", AGAIN, () => this.refresh(older)); // it may lack what came
     this.#list.ariaBusy = null;
     this.removeAttribute("loading");
     if (page) this.#apply({ ...page, items, reset: !older });
@@ -289,7 +291,7 @@ export class NotificationList extends HTMLElement {
   #take(/** @type {Change} */ change) {
     const rows = this.#rows;
     if (change.reset && !rows.isMeantBy(change)) return void this.refresh();
-    if (rows.isFiltered && !change.items.every(({ id }) => rows.has(id))) this.#later("again", 1000, () => this.refresh());
+    if (rows.isFiltered && !change.items.every(({ id }) => rows.has(id))) this.#later("again", AGAIN, () => this.refresh());
     this.#apply(change, !change.reset);
   }
 
@@ -384,7 +386,8 @@ export class NotificationList extends HTMLElement {
   #scroll = () => {
     this.#reveal();
     const near = this.#part("more")?.getClientRects()[0];
-    if (near && near.top < innerHeight + 400 && this.#rows.size < MOST && this.#part("error")?.hidden) void this.#older();
+    if (!near || this.#rows.isFiltered || this.#rows.size >= MOST || !this.#part("error")?.hidden) return;
+    if (near.top < innerHeight + 400) void this.#older();
   };
 
   /** Whether what comes in above would come between somebody and what they read. */
@@ -417,7 +420,7 @@ export class NotificationList extends HTMLElement {
     done.catch(() => {
       pick(this, "done", "");
       show(this, "failed", true);
-      return this.refresh();
+      this.#later("again", 0, () => this.refresh());
     });
     return true;
   }
@@ -443,7 +446,7 @@ export class NotificationList extends HTMLElement {
       const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
       const [type, by = "ids"] = button.name.split("_");
       const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
-      if (row && button.dataset.part === "action") void this.#act(row, button);
+      if (row && button.dataset.part === "action" && !stream()?.isOver) void this.#act(row, button);
       else if (by === "stamp") this.#undo(type);
       else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
       take(event);
@@ -486,7 +489,7 @@ export class NotificationList extends HTMLElement {
     const { moves, goes = "", presses, within } = says.dataset;
     const shown = this.#shown;
     this.#last = row ?? this.#last;
-    const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
+    const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? (goes ? this.#part(goes) : null);
     const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
     if (!found) return;
     event.preventDefault();

@@ -24,9 +24,9 @@
  */
 
 /**
- * What a line knows of its page. `isCatching`: what it has missed is not all here yet. `tell`: after "signed-out" and "closed" the
+ * What a line knows of its page. `isCatching`: what it has missed is not all here yet; `isAmid`: a part of it is. `tell`: after "signed-out" and "closed" the
  * page closes its line.
- * @typedef {{stands: () => {position: string, state: State, isCatching: boolean}, hello: () => Record<string, string>,
+ * @typedef {{stands: () => {position: string, state: State, isCatching: boolean, isAmid: boolean}, hello: () => Record<string, string>,
  *   receive: (message: any) => void, tell: (state: State) => void}} Page
  */
 
@@ -311,6 +311,7 @@ export class SharedLine extends Line {
   /** @type {Timer} */ #timer;
   #quiet = 0; // beats since the leader was heard
   #asked = ""; // where the leader stood when the gap to it was last asked for
+  #isIn = false; // what it passes on from here is the whole of it
   key = ""; // of the tabs that share it; without one each tab has its own
 
   get way() {
@@ -326,6 +327,7 @@ export class SharedLine extends Line {
     const [[, url]] = this.rungs.slice(-1); // where to ask for changes
     this.#gap = { ...ways.polling(url, this.page, this.page.receive, () => {}, true), name: "shared" };
     this.#asked = "";
+    this.#isIn = false;
     this.page.tell("connecting");
     this.#want();
     this.wake();
@@ -383,7 +385,7 @@ export class SharedLine extends Line {
   }
 
   /** What a leader says has a `state`; the rest are questions of those who follow. */
-  #hear(/** @type {any} */ { state, position, isCatching, message, isHidden, wake }) {
+  #hear(/** @type {any} */ { state, position, isCatching, isAmid, message, isHidden, wake }) {
     if (!this.#gap) {
       if (wake) super.wake();
       if (!state) this.cast();
@@ -391,7 +393,9 @@ export class SharedLine extends Line {
       this.#quiet = 0;
       if (isHidden && state === "connecting" && isVisible()) return this.#want(true); // a visible tab first
       this.page.tell(state);
-      if (message) return this.page.receive(message);
+      if (message && this.#isIn) return this.page.receive(message);
+      if (isAmid) return; // its first part was said before this tab came
+      this.#isIn = true;
       if (state !== "open" || isCatching || position === this.#asked) return;
       this.#asked = position;
       if (position === this.page.stands().position) this.page.receive({ type: "heartbeat", position });
@@ -422,6 +426,7 @@ export class NotificationStream extends HTMLElement {
   #serial = 0;
   #newest = 0; // the highest number that this page knows; what lies above is an arrival
   #isCatching = true; // until what was missed is here
+  #isAmid = false; // some of it is, and the position has yet to follow
   #isPosting = false;
 
   /** The last applied position; kept in the attribute, so that a cached or moved page resumes where its rows stand. */
@@ -501,7 +506,7 @@ export class NotificationStream extends HTMLElement {
     const known = { websocket: "url", events, polling: "changes-url" };
     const rungs = Object.entries(known).map(([name, attribute]) => [name, this.getAttribute(attribute)]);
     const page = {
-      stands: () => ({ position: this.position, state: this.state, isCatching: this.#isCatching }),
+      stands: () => ({ position: this.position, state: this.state, isCatching: this.#isCatching, isAmid: this.#isAmid }),
       hello: this.#hello,
       receive: this.#receive,
       tell: this.#tell,
@@ -602,7 +607,8 @@ export class NotificationStream extends HTMLElement {
       const most = Number(count.getAttribute("data-notifications-unread"));
       count.textContent = most && unread > most ? `${most}+` : unread;
     }
-    if (more && !reset) return; // the rest of this catch-up follows
+    this.#isAmid = !!more && !reset; // the rest of this catch-up follows
+    if (this.#isAmid) return;
     const live = !this.#isCatching;
     this.#isCatching = false;
     const arrived = this.#arrived.splice(0).sort((a, b) => a.number - b.number);

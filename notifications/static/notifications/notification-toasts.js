@@ -96,8 +96,7 @@ export class NotificationToasts extends HTMLElement {
     const isVisible = document.visibilityState === "visible";
     if (!isVisible) this.#kept.push(...items);
     const { items: chosen, summary } = plan(items, live);
-    const tabs = document.querySelector("notification-stream")?.getAttribute("tabs");
-    const claims = await Promise.all(chosen.map((item) => claim(`${tabs}-${item.id}`, isVisible, document.hasFocus())));
+    const claims = await Promise.all(chosen.map(({ id }) => claim(`${tabs()}-${id}`, isVisible, document.hasFocus())));
     const mine = chosen.filter((_, index) => claims[index] && this.isConnected);
     if (mine.length) this.#ping();
     for (const item of mine) {
@@ -112,7 +111,9 @@ export class NotificationToasts extends HTMLElement {
     this.#attend();
     if (document.visibilityState !== "visible") return;
     for (const { close, countdown } of this.#shown.values()) if (countdown === undefined) close();
-    const kept = this.#kept.splice(0).filter(({ number }) => number > this.#seenUpto && !(number <= memory("shown")));
+    const [whose, shown] = String(memory("shown")).split(" ");
+    const isShown = (/** @type {number} */ number) => whose === tabs() && number <= Number(shown);
+    const kept = this.#kept.splice(0).filter(({ number }) => number > this.#seenUpto && !isShown(number));
     for (const item of kept.slice(-1)) this.#add(item, this.#words("away", kept.length));
   };
 
@@ -138,7 +139,7 @@ export class NotificationToasts extends HTMLElement {
     if (countdown) countdown.onfinish = close;
     this.#shown.set(toast, { item, close, countdown });
     this.#attend();
-    memory("shown", String(item.number));
+    memory("shown", `${tabs()} ${item.number}`);
     const others = this.#toasts().slice(0, -1);
     if (others.length === MOST) this.#dismiss(others.find((each) => this.#shown.get(each)?.countdown) ?? others[0]);
     return toast;
@@ -215,14 +216,14 @@ export class NotificationToasts extends HTMLElement {
 
   /** An action of the site's. What comes of it is told in the lists, so that the toast may go. */
   #submit = async (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    event.stopPropagation();
     const button = /** @type {HTMLButtonElement} */ (event.submitter);
     const toast = /** @type {HTMLElement} */ (button.closest("[data-id]"));
+    if (/** @type {any} */ (document.querySelector("notification-stream"))?.isOver) return; // the server asks to sign in
+    event.preventDefault();
+    event.stopPropagation();
     if (toast.ariaBusy) return;
     toast.ariaBusy = "true";
-    const body = new FormData(button.form ?? undefined);
-    body.set(button.name, String(toast.dataset.id));
+    const body = new FormData(button.form ?? undefined, button);
     const answer = await fetch(button.formAction, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
     toast.ariaBusy = null;
     if (answer?.ok) this.#dismiss(toast);
@@ -248,6 +249,11 @@ export class NotificationToasts extends HTMLElement {
   #toasts() {
     return [...(this.querySelector("[data-part=toasts]")?.children ?? [])];
   }
+}
+
+/** What the tabs of this session have in common, and nobody else's. */
+function tabs() {
+  return String(document.querySelector("notification-stream")?.getAttribute("tabs"));
 }
 
 /** One of the operating system's, where the browser lets a page show them. */
