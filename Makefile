@@ -14,7 +14,7 @@ help:
 	@echo "make demo [PORT=8000]   a small shop with a live inbox, on $(DEMO_URL)"
 	@echo "make test               every test there is, with a summary; the first run takes longer, it installs"
 	@echo "make faults             the ten guarantees under attack, at full size, with the figures reached: about 20 minutes"
-	@echo "make bench [BENCH=...]  the app beside plain Channels and others, measured: about ten minutes; BENCH=--help lists options"
+	@echo "make bench [BENCH=...]  the app beside plain Channels and others, measured: about fifteen minutes; BENCH=--help lists options"
 	@echo "make screenshots        a picture of every state of the page, into docs/images; needs a Chromium"
 	@echo "make lint               ruff, mypy and the import floors only"
 	@echo "make format             lay the code out as make lint wants it"

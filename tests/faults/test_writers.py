@@ -35,7 +35,7 @@ WRITERS = 6
 SERVERS = 2
 EACH = 60
 ROUNDS = 3  # with and without the app in turn, so that both meet the same machine
-ROUNDS_OF_COMMANDS = 5  # each takes a second or two, the first of which loads the layer's modules
+ROUNDS_OF_COMMANDS = 9  # each takes a second or two, the first of which loads the layer's modules
 OTHER_APPS = [name for name in INSTALLED_APPS if name != "notifications"]
 WITHOUT = {
     "DJANGO_SETTINGS_MODULE": "tests.site.varied",
