@@ -283,6 +283,20 @@ test("online again, a better way is tried at once", async () => {
   }
 });
 
+test("online again after its line was lost, a page begins with the best way", async () => {
+  const { scene, element } = await polling();
+  scene.answer = null;
+  scene.online = false;
+  while (element.state === "open") await scene.clock.live(1000, 1000);
+  const [count, from] = [scene.sockets.length, scene.clock.now];
+  scene.online = true;
+  dispatchEvent(new Event("online"));
+  while (scene.sockets.length === count) await scene.clock.live(1000, 1000);
+  greet(scene.socket);
+  assert.equal(element.transport, "websocket");
+  assert.ok(scene.clock.now - from < 30_000, "and not when it looks for a better one");
+});
+
 test("the way that worked is remembered for the next page of this tab", async () => {
   const before = await polling();
   await before.leave();

@@ -205,6 +205,7 @@ export class Line {
    * @param {boolean} [isOnline] */
   wake(isOnline) {
     if (this.#over) return;
+    if (isOnline && !this.#wire) this.#index = this.#failures = 0; // perhaps by another network: from the best down
     if (!this.#wire && world.now() >= this.#notBefore) this.#open();
     this.way?.wake?.();
     if (isOnline) this.#look();
