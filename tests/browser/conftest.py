@@ -158,6 +158,15 @@ halcyon = Order.objects.numbered(1044).get()
 """
 
 
+TAIL = """
+import time
+from notifications.models import Event
+end = time.monotonic() + 2
+while Event.objects.filter(pending=True).exists() and time.monotonic() < end: time.sleep(0.01)
+"""
+"""What was told is relayed by the server, if it lives: a page without scripts that is opened then shows it, or never."""
+
+
 class Demo:
     """A running demo shop: a server process, its database and, where several share one, its Redis."""
 
@@ -179,7 +188,7 @@ class Demo:
         """Python in another process, on the same database. What it prints."""
         key = self.settings, self.redis_url
         shell = shells.get(key) or shells.setdefault(key, Shell(*key))
-        return shell.run(self.database_url, self.head + code)
+        return shell.run(self.database_url, self.head + code + TAIL)
 
 
 @contextlib.contextmanager

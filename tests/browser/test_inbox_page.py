@@ -22,11 +22,7 @@ STATES = ["", "?kind=order.status&severity=success&q=way", "?q=zebra", "?show=ar
 
 @pytest.fixture
 def filled(demo):
-    """Relayed by its server before anybody looks: without scripts a page hears of nothing later."""
     demo.run(FILLED)
-    demo.run(
-        "import time\nfrom notifications.models import Event\nwhile Event.objects.filter(pending=True).exists(): time.sleep(0.02)"
-    )
     return demo
 
 
