@@ -256,7 +256,10 @@ export class NotificationList extends HTMLElement {
       page = null;
     }
     if (signal.aborted || mine !== this.#reads) return;
-    if (page && stood !== stream()?.position) return this.#later("again", AGAIN, () => this.refresh(older)); // it may lack what came
+    if (page && stood !== stream()?.position) { // it may lack what came meanwhile
+      await new Promise((wake) => this.#later("reread", AGAIN, () => wake(0)));
+      return mine === this.#reads ? this.refresh(older) : undefined;
+    }
     this.#list.ariaBusy = null;
     this.removeAttribute("loading");
     if (page) this.#apply({ ...page, items, reset: !older });
