@@ -24,7 +24,7 @@ import time
 from notifications import notify
 for number in range({NEWS}):
     notify("order.status", to=mina, title=f"Order {{number}} is on its way", url="/orders/1044/")
-    time.sleep(0.02)
+    time.sleep(0.02)  # so that the page hears of each by itself
 """
 WATCH = """() => {
   window.longTasks = [];
