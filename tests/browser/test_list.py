@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import in_both_browsers
+
 TELL = """
 from notifications import notify
 for number in range({first}, {last} + 1):
@@ -325,12 +327,13 @@ def test_the_whole_story_by_keyboard_alone(person, demo, told):
 
     press(panel, "Control+End", "Tab")
     expect(panel.page.get_by_role("link", name="See all notifications")).to_be_focused()
-    row(panel, 27).focus()
-    press(panel, "Control+Home")
-    press(panel, "k", "j", "Enter")
+    press(panel, "Shift+Tab")  # to "Load more", which goes with what it brings
+    expect(row(panel, 10)).to_be_focused()
+    press(panel, "Control+Home", "k", "j", "Enter")
     expect(panel.page).to_have_url(re.compile(r"/orders/1044/$"))
     opened(panel)
-    expect_unread(row(panel, 27), is_unread=False)
+    panel.rows.last.scroll_into_view_if_needed()
+    expect_unread(row(panel, 10), is_unread=False)
     press(panel, "Escape")
     expect(panel.bell).to_be_focused()
 
@@ -385,6 +388,39 @@ def test_who_wants_no_keys_switches_them_off_for_good(mina):
     row(mina, 30).focus()
     press(mina, "j")
     expect(row(mina, 29)).to_be_focused()
+
+
+# --- The focus ---
+
+
+def in_menu(row):
+    """The first choice of the row's menu, which is open."""
+    row.locator("summary").click()
+    return row.locator("details button:visible").first
+
+
+@in_both_browsers
+def test_what_goes_away_leaves_the_focus_beside_it(person, demo, told):
+    panel = opened(person().signed_in("mina", "/orders/"))
+    part(panel, "mark-all").focus()
+    press(panel, "Enter")
+    expect(part(panel, "mark-all")).to_be_hidden()
+    expect(part(panel, "head")).to_be_focused()
+    panel.page.get_by_role("button", name="Undo mark all as read").focus()
+    press(panel, "Enter")
+    expect_unread(row(panel, 28))
+    expect(part(panel, "notes")).to_be_focused()
+
+    in_menu(row(panel, 28)).focus()
+    demo.run("from notifications.inbox import mark\nmark(mina.pk, 'read', upto=30)")
+    expect_unread(row(panel, 28), is_unread=False)
+    expect(row(panel, 28)).to_be_focused()
+
+    tell(demo, 31)
+    part(panel, "fresh").focus()
+    panel.page.locator("notification-list").evaluate("list => list.scrollTo(0, 9)")
+    expect(part(panel, "fresh")).to_be_hidden()
+    expect(part(panel, "items")).to_be_focused()
 
 
 # --- Days ---

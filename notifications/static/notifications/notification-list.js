@@ -262,16 +262,16 @@ export class NotificationList extends HTMLElement {
     }
     this.#list.ariaBusy = null;
     this.removeAttribute("loading");
+    const wantsMore = older && this.#part("more") === document.activeElement;
     if (page) this.#apply({ ...page, items, reset: !older });
     else show(this, "error", true);
+    if (wantsMore) this.#elements.get(items[0]?.id)?.focus();
   }
 
-  async #older() {
-    const { length } = this.#shown;
+  #older() {
     if (this.#list.ariaBusy) return;
     this.setAttribute("loading", "");
-    await this.refresh(true);
-    if (this.#part("more") === document.activeElement) this.#shown[length]?.focus();
+    void this.refresh(true);
   }
 
   /** What is said on the page, without its `notifications:`. @type {Record<string, (detail: any) => void>} */
@@ -329,7 +329,8 @@ export class NotificationList extends HTMLElement {
 
   #put(/** @type {HTMLElement} */ element, /** @type {Row} */ row) {
     const { id, number, stamp, read, archived } = row;
-    const hadFocus = element.matches(":focus-within");
+    const at = document.activeElement;
+    const hasFocus = element.contains(at);
     if ("title" in row) {
       fill(element, /** @type {any} */ (row));
       element.ariaLabel = String(row.title);
@@ -338,12 +339,12 @@ export class NotificationList extends HTMLElement {
     element.toggleAttribute("data-unread", !read);
     element.toggleAttribute("data-archived", archived);
     show(element, "unread", !read);
-    if (hadFocus && !element.matches(":focus-within")) element.focus();
+    if (hasFocus && !at?.checkVisibility()) element.focus();
   }
 
   /** Where the focus was, it goes on: to the next row, not to the top of the page. */
   #remove(/** @type {HTMLElement} */ element) {
-    if (element.matches(":focus-within")) {
+    if (element.contains(document.activeElement)) {
       const shown = this.#shown;
       const place = shown.indexOf(element);
       (shown[place + 1] ?? shown[place - 1] ?? this.#list).focus();
@@ -390,13 +391,13 @@ export class NotificationList extends HTMLElement {
     this.#reveal();
     const near = this.#part("more")?.getClientRects()[0];
     if (!near || this.#rows.isFiltered || this.#rows.size >= MOST || !this.#part("error")?.hidden) return;
-    if (near.top < innerHeight + 400) void this.#older();
+    if (near.top < innerHeight + 400) this.#older();
   };
 
   /** Whether what comes in above would come between somebody and what they read. */
   get #isReading() {
     const [at, list] = [document.activeElement, this.#list];
-    if (list.matches(":focus-within") && at !== list && !this.#shown[0]?.contains(at)) return true;
+    if (list.contains(at) && at !== list && !this.#shown[0]?.contains(at)) return true;
     return list.getBoundingClientRect().top + 40 < Math.max(0, this.getBoundingClientRect().top);
   }
 
@@ -449,12 +450,11 @@ export class NotificationList extends HTMLElement {
       const row = /** @type {HTMLElement | null} */ (button.closest("[data-id]"));
       const [type, by = "ids"] = button.name.split("_");
       const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
+      this.#closeMenus();
       if (row && button.dataset.part === "action" && !stream()?.isOver) void this.#act(row, button);
       else if (by === "stamp") this.#undo(type);
       else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
       take(event);
-      this.#closeMenus();
-      if (button === document.activeElement && !button.checkVisibility()) (row ?? this.#list).focus();
     },
     click: (/** @type {MouseEvent} */ event) => {
       const target = /** @type {Element} */ (event.target);
@@ -473,7 +473,8 @@ export class NotificationList extends HTMLElement {
     auxclick: (event) => this.#does.click(event),
     /** A popover within a popover does not give the focus back by itself. */
     beforetoggle: (/** @type {ToggleEvent} */ { newState, target }) => {
-      if (newState === "closed" && /** @type {Node} */ (target).contains(document.activeElement)) this.#last?.focus();
+      const hasFocus = /** @type {Node} */ (target).contains(document.activeElement);
+      if (newState === "closed" && hasFocus) (this.#last?.isConnected ? this.#last : this.#list).focus();
     },
     change: ({ target }) => target.dataset.part === "switch" && choice(target.checked ? "on" : "off"),
   };
@@ -503,7 +504,7 @@ export class NotificationList extends HTMLElement {
   /** What pressing does, by the part. @type {Record<string, (link: HTMLAnchorElement) => void>} */
   #runs = {
     retry: () => void this.refresh(),
-    more: () => void this.#older(),
+    more: () => this.#older(),
     fresh: () => {
       this.#reveal(true);
       this.#shown[0].focus();
@@ -515,8 +516,7 @@ export class NotificationList extends HTMLElement {
       this.setAttribute("show", name);
       this.setAttribute("loading", "");
       this.#rows = new Rows(name);
-      this.#list.replaceChildren();
-      this.#arrange();
+      this.#apply({ items: [] });
       void this.refresh();
     },
   };
@@ -576,7 +576,7 @@ function write(/** @type {any} */ target, /** @type {Record<string, unknown>} */
 /** Show what has a value, with the value in its words if they have a place for it. */
 function show(/** @type {Element} */ root, /** @type {string} */ part, /** @type {unknown} */ value) {
   for (const element of all(root, `[data-part=${part}]`)) {
-    element.hidden = !value;
+    hide(element, !value);
     word(element, value);
   }
 }
@@ -589,7 +589,16 @@ export function word(/** @type {HTMLElement} */ element, /** @type {unknown} */ 
 
 /** Of the elements with this data attribute show those with this value. */
 function pick(/** @type {Element} */ root, /** @type {string} */ name, /** @type {string} */ value) {
-  for (const element of all(root, `[data-${name}]`)) element.hidden = element.dataset[name] !== value;
+  for (const element of all(root, `[data-${name}]`)) hide(element, element.dataset[name] !== value);
+}
+
+/** What has the focus gives it on before it goes, to what stands around it, else to the rows: the next layout would lose it. */
+function hide(/** @type {HTMLElement} */ element, /** @type {boolean} */ isHidden) {
+  if (isHidden && element.contains(document.activeElement)) {
+    const around = element.closest("[data-part][tabindex]") ?? element.closest("form")?.querySelector("[data-part=items]");
+    /** @type {HTMLElement | null | undefined} */ (around)?.focus({ preventScroll: true });
+  }
+  element.hidden = isHidden;
 }
 
 /** Nobody else's: htmx listens to the links and forms that it boosts. */

@@ -172,9 +172,9 @@ export class NotificationToasts extends HTMLElement {
   }
 
   #offer = () => {
-    for (const button of document.querySelectorAll("[data-notifications-switch]")) {
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-notifications-switch]"))) {
       const isOn = this.#isOn(String(button.getAttribute("data-notifications-switch")));
-      button.toggleAttribute("hidden", isOn === undefined);
+      button.hidden = isOn === undefined;
       button.setAttribute("aria-pressed", String(!!isOn));
     }
   };
@@ -200,8 +200,8 @@ export class NotificationToasts extends HTMLElement {
     this.#shown.delete(toast);
     toast.remove();
     if (!hadFocus) return;
-    const next = this.#toasts().at(-1)?.querySelector("button") ?? this.#cameFrom;
-    if (next instanceof HTMLElement) next.focus();
+    const next = this.#toasts().at(-1)?.querySelector("[type=button]") ?? this.#cameFrom;
+    /** @type {HTMLElement | null} */ (next)?.focus();
     this.#attend();
   }
 
