@@ -237,3 +237,21 @@ test("a toast that goes leaves its reader at the next one, and the last one wher
   tell("changed", change({ ops: [{ read_upto: 2 }] }));
   expectFocus(part("head"));
 });
+
+test("a switch that the browser forbids stays while it has the focus", async () => {
+  globalThis.Notification = { permission: "default", requestPermission: async () => (Notification.permission = "denied") };
+  withToasts();
+  const other = document.createElement("button");
+  const button = document.createElement("button");
+  document.body.append(button, other);
+  button.setAttribute("data-notifications-switch", "browser");
+  $("notification-toasts").setAttribute("browser", "like this");
+  press(button);
+  await tick();
+  expectFocus(button);
+  assert.equal(button.getAttribute("aria-pressed"), "false");
+  press(other);
+  await tick();
+  assert.ok(button.hidden);
+  delete globalThis.Notification;
+});

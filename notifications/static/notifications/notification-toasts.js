@@ -174,7 +174,7 @@ export class NotificationToasts extends HTMLElement {
   #offer = () => {
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-notifications-switch]"))) {
       const isOn = this.#isOn(String(button.getAttribute("data-notifications-switch")));
-      button.hidden = isOn === undefined;
+      button.hidden = isOn === undefined && button !== document.activeElement;
       button.setAttribute("aria-pressed", String(!!isOn));
     }
   };
