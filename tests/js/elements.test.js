@@ -206,6 +206,16 @@ test("the help gives the focus back, though the row that it came from has gone",
   expectFocus(part("items"));
 });
 
+test("a list that could not be loaded does not say that there is nothing", async () => {
+  answer = () => json({}, 503);
+  page([], "loading");
+  tell("state", { state: "connecting" });
+  await tick();
+  assert.ok(!part("error").hidden);
+  clock.pass(60_000);
+  assert.ok(part("empty").hidden);
+});
+
 /** A page of this session's with toasts, without Web Locks: each tab that is looked at shows what comes. */
 function withToasts(tabs = "mina") {
   Object.assign(toasts.world, { locks: () => undefined, later: clock.later });

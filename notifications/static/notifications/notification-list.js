@@ -382,7 +382,7 @@ export class NotificationList extends HTMLElement {
     if (waiting) this.style.setProperty("--notifications-head", `${this.#part("head")?.offsetHeight}px`);
     show(this, "more", rows.floor);
     Object.assign(this.#part("more") ?? {}, { search: `${this.getAttribute("src")?.split("?")[1]}&before=${rows.floor}` });
-    show(this, "empty", !rows.size && !this.hasAttribute("loading"));
+    show(this, "empty", !rows.size && !this.hasAttribute("loading") && this.#part("error")?.hidden);
     this.#later("tick", TICK, () => this.#arrange());
     this.#scroll();
   }
