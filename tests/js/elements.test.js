@@ -216,6 +216,19 @@ test("a list that could not be loaded does not say that there is nothing", async
   assert.ok(part("empty").hidden);
 });
 
+test("a list that is moved, or kept by a cache, still knows that there is more", async () => {
+  answer = () => json({ items: [9, 8, 7].map((number) => item(number)), more: true, before: 7 });
+  page([], "loading");
+  tell("state", { state: "connecting" });
+  await tick();
+  assert.ok(!part("more").hidden);
+  const list = $("notification-list");
+  list.disconnectedCallback();
+  list.connectedCallback();
+  assert.ok(!part("more").hidden);
+  assert.equal(rowOf(9).ariaSetSize, "-1");
+});
+
 /** A page of this session's with toasts, without Web Locks: each tab that is looked at shows what comes. */
 function withToasts(tabs = "mina") {
   Object.assign(toasts.world, { locks: () => undefined, later: clock.later });

@@ -381,6 +381,7 @@ export class NotificationList extends HTMLElement {
     show(this, "fresh", waiting);
     if (waiting) this.style.setProperty("--notifications-head", `${this.#part("head")?.offsetHeight}px`);
     show(this, "more", rows.floor);
+    this.setAttribute("floor", String(rows.floor));
     Object.assign(this.#part("more") ?? {}, { search: `${this.getAttribute("src")?.split("?")[1]}&before=${rows.floor}` });
     show(this, "empty", !rows.size && !this.hasAttribute("loading") && this.#part("error")?.hidden);
     this.#later("tick", TICK, () => this.#arrange());
