@@ -229,6 +229,26 @@ test("a list that is moved, or kept by a cache, still knows that there is more",
   assert.equal(rowOf(9).ariaSetSize, "-1");
 });
 
+test("a list that changes whenever it is read is read in peace, not without end", async () => {
+  page();
+  let turn = 4;
+  answer = () => {
+    $("notification-stream").position = `e.${++turn}`;
+    return json({ items: [item(turn)], more: false, before: null });
+  };
+  void $("notification-list").refresh();
+  await clock.live(900);
+  assert.equal(reads.length, 1);
+  await clock.live(4_100);
+  assert.equal(reads.length, 5, "once a second");
+  assert.equal(part("items").ariaBusy, "true");
+  answer = () => json({ items: [item(turn)], more: false, before: null });
+  await clock.live(1_000);
+  assert.equal(part("items").ariaBusy, null);
+  await clock.live(10_000);
+  assert.equal(reads.length, 6, "and then no more");
+});
+
 /** A page of this session's with toasts, without Web Locks: each tab that is looked at shows what comes. */
 function withToasts(tabs = "mina") {
   Object.assign(toasts.world, { locks: () => undefined, later: clock.later });
