@@ -268,6 +268,23 @@ function look(isVisible = true) {
   document.hear(new Event("visibilitychange"));
 }
 
+test("what one user's tabs have shown counts for that user alone, whoever comes next to this browser", async () => {
+  withToasts();
+  await arrive(40);
+  assert.deepEqual(shown(), ["Order 40"]);
+  look(false);
+  await arrive(39);
+  look();
+  assert.deepEqual(shown(), ["Order 40"], "another tab of hers may have shown it, as it has shown a later one");
+
+  withToasts("noor");
+  look(false);
+  await arrive(3, 4);
+  look();
+  assert.deepEqual(shown(), ["Order 4"]);
+  assert.equal($("[data-part=summary]").textContent, "2 while you were away");
+});
+
 test("a toast that goes leaves its reader at the next one, and the last one where they came from", async () => {
   withToasts();
   await arrive(1, 2);
