@@ -55,6 +55,8 @@ PENDING_RESTS: Final = 50
 """Times as long as the ring took. "Pending" says the same each time: what a busy writer commits meanwhile needs one ring, and is
 relayed together."""
 LONGEST_REST_SECONDS: Final = 0.25
+GATHER_SECONDS: Final = 0.002
+"""Between two messages of a writer that rings faster than the layer takes: each costs every hub as much as a delivery does."""
 FLUSH_SECONDS: Final = 0.2
 PENDING: Final = WakeUp(pending=True)
 _decoder = msgspec.json.Decoder(WakeUp)
@@ -194,6 +196,8 @@ class Ringer:
                     await self._keep_ends(batch)
                 elif any(wake_up.pending for wake_up in batch):
                     await self._take_rest(PENDING_RESTS * (time.monotonic() - started))
+                elif len(batch) > 1:
+                    await asyncio.sleep(GATHER_SECONDS)
         except asyncio.CancelledError:
             self._end_sending()
             raise

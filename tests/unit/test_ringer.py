@@ -322,6 +322,25 @@ async def test_nor_one_that_committed_again_while_its_first_ring_was_on_the_way(
     assert layer.sent == [PENDING, PENDING]
 
 
+async def test_who_rings_faster_than_the_layer_takes_it_is_gathered(monkeypatch):
+    """A lone ring, and the first of many, waits for nothing."""
+    monkeypatch.setattr("notifications.ringer.GATHER_SECONDS", 0.1)
+    layer, ringer = Quiet(), Ringer()
+    monkeypatch.setattr("notifications.ringer.get_channel_layer", lambda alias: layer)
+    ringer.hub = SimpleNamespace(loop=asyncio.get_running_loop(), hear=lambda wake_up: None)
+    ringer.ring(WakeUp(steps=[step(base=0)]))
+    await asyncio.sleep(0)  # it is under way
+    ringer.ring(WakeUp(steps=[step(base=1)]))
+    ringer.ring(WakeUp(steps=[step(base=2)]))
+    while len(layer.sent) < 2:
+        await asyncio.sleep(0.001)
+    ringer.ring(WakeUp(steps=[step(base=3)]))
+    await asyncio.sleep(0)
+    ringer.ring(WakeUp(steps=[step(base=4)]))
+    assert await asyncio.to_thread(ringer.flush, 5)
+    assert [(one.base, one.top) for sent in layer.sent for one in sent.steps] == [(0, 1), (1, 3), (3, 5)]
+
+
 def test_a_change_of_any_byte_breaks_the_seal():
     blob = sealed(WakeUp(pending=True))
     assert opened(blob) is not None
