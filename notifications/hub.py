@@ -194,9 +194,7 @@ class Hub:
 
     def hear(self, wake_up: WakeUp) -> None:
         """Deliver a wake-up to the local sockets."""
-        letters = Letters(wake_up.events)
-        for step in wake_up.steps:
-            self.delivery.hear(step, letters)
+        self.delivery.hear(wake_up.steps, Letters(wake_up.events))
         self.authority.hear(wake_up.sessions)
         if wake_up.pending:
             self.relay_soon()

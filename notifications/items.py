@@ -59,8 +59,9 @@ def item(row: Row, parts: Mapping[str, Any] | None) -> Item | Hidden:
 def shared(event: EventCopy, language: str) -> bytes:
     """What `rendered()` says in this language, as JSON without its opening brace: encoded once for all its readers."""
     content = event.content
-    texts = [content["title"], content.get("body"), *(content[name]["text"] for name in ("actor", "target") if content.get(name))]
-    texts += (action["label"] for action in content.get("actions", ()))
+    texts = [content["title"], content.get("body")]
+    texts += [content[name]["text"] for name in ("actor", "target") if content.get(name)]
+    texts += [action["label"] for action in content.get("actions", ())]
     with _in(language, texts):
         return msgspec.json.encode(rendered(event))[1:]
 
@@ -82,7 +83,10 @@ def _answer(row: Row, language: str) -> bytes:
 
 def _in(language: str, texts: Iterable[Any]) -> AbstractContextManager[Any]:
     """That language, if any of the texts needs one: to change it costs as much as to render a notification."""
-    return override(language) if any(isinstance(text, Mapping) for text in texts) else nullcontext()
+    for text in texts:
+        if isinstance(text, dict):  # as it comes from JSON; an abstract class would cost more than all the rest
+            return override(language)
+    return nullcontext()
 
 
 def site_language(wanted: str) -> str:
