@@ -17,14 +17,14 @@ from django.db import InterfaceError, InternalError, OperationalError, Programmi
 from django.db.models import F
 from django.utils import timezone
 
-from notifications import turn
+from notifications import express, turn
 from notifications.logs import is_due
 from notifications.models import Event, Inbox
 from notifications.outbox import event_alias
 from notifications.protocol import Row, Step, WakeUp
 from notifications.ringer import ring, ringer
 from notifications.signals import inbox_changed, notification_created
-from notifications.statements import Due, deliver, due_events, due_events_query, due_spans, events_from, existing_users
+from notifications.statements import Advanced, Due, deliver, due_events, due_events_query, due_spans, events_from, existing_users
 from notifications.visibility import may_see, users
 
 __all__ = ["TRIES", "Relayed", "after_commit", "disturbs_writers", "relay", "relay_due", "sweep"]
@@ -90,7 +90,11 @@ def relay_due(using: str | None = None, *, is_sweep: bool = False) -> Relayed:
     `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt.
     """
     alias = using or event_alias()
-    started, count, last = time.monotonic(), 0, None
+    started, last = time.monotonic(), None
+    done = None if is_sweep else _at_once(alias)  # most often there is one, and this is all of it
+    if done is not None and not done.is_mine:
+        return Relayed()
+    count = len(done.events) if done is not None else 0
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
     while spans := due_spans(alias):
         last = max(span.last for span in spans) if last is None else last
@@ -131,7 +135,31 @@ def sweep(*, is_hearing: bool = False) -> Relayed:
     return relay_due(alias, is_sweep=True)
 
 
+def _at_once(alias: str) -> Slice | None:
+    """A slice of narrow events by the short way, told. None: there is none for it."""
+    if not express.is_able(alias):
+        return None
+    delivered = express.deliver_at_once(alias, PAIRS)
+    if delivered is None:
+        return Slice(is_mine=False) if turn.exists(alias) else None
+    if not delivered.events:
+        return None
+    done = Slice(events=delivered.events, recipients={event.pk: [] for event in delivered.events})
+    for inbox, events in delivered.inboxes:
+        done.steps.append(_step(inbox, events))
+        for event_id in events:
+            done.recipients[event_id].append(inbox.user_id)
+    for event in done.events:
+        event.pending = None
+    wanted = {str(id) for event in done.events for id in event.audience["users"]}
+    _note_missing(len(wanted) - len(delivered.inboxes), done.events)
+    _tell(done)
+    return done
+
+
 def _attempt(alias: str, *, wide: bool, is_sweep: bool = False) -> Slice:
+    if not wide and not is_sweep and (done := _at_once(alias)) is not None:
+        return done
     due, counted = Due(wide=wide), []
     if is_sweep:
         with transaction.atomic(using=alias):
@@ -252,8 +280,7 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
     named = {event.pk: [key.to_python(id) for id in _next_users(event)] for event in events}
     wanted = {id for ids in named.values() for id in ids}
     existing = existing_users(users().db, wanted) if wanted else set()
-    if len(existing) < len(wanted) and is_due("recipients_missing"):
-        logger.error("recipients_missing count=%s events=%s", len(wanted) - len(existing), [event.pk for event in events][:10])
+    _note_missing(len(wanted) - len(existing), events)
     result = []
     for event in events:
         ids = [id for id in named[event.pk] if id in existing]
@@ -273,6 +300,11 @@ def _recipients(alias: str, events: Sequence[Event], done: Slice) -> list[tuple[
         ids = [id for id in ids if id in allowed]
         result.append((event, ids))
     return result
+
+
+def _note_missing(count: int, events: Sequence[Event]) -> None:
+    if count and is_due("recipients_missing"):
+        logger.error("recipients_missing count=%s events=%s", count, [event.pk for event in events][:10])
 
 
 def _next_users(event: Event) -> list[Any]:
@@ -306,18 +338,20 @@ def _fan_out(alias: str, done: Slice) -> list[Step]:
         for user_id in done.recipients[event.pk]:
             per_user.setdefault(user_id, []).append(event.pk)
     arrivals = [(user_id, per_user[user_id]) for user_id in sorted(per_user)]
-    steps = []
-    for inbox in deliver(alias, arrivals, [event.pk for event in done.events if event.pending is None]):
-        events = per_user[inbox.user_id]
-        base = inbox.top - len(events)
-        rows = tuple(Row(event, number, number) for number, event in enumerate(events, base + 1))
-        user = str(inbox.user_id)
-        steps.append(Step(user, inbox.epoch, base, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto, rows))
+    finished = [event.pk for event in done.events if event.pending is None]
+    steps = [_step(inbox, per_user[inbox.user_id]) for inbox in deliver(alias, arrivals, finished)]
     for event in done.events:  # at most one: a wide event has its slice to itself
         if event.pending:
             progress = {"users_done": event.users_done, "groups_after": event.groups_after, "tries": 0}
             Event.objects.using(alias).filter(pk=event.pk).update(**progress)
     return steps
+
+
+def _step(inbox: Advanced, events: Sequence[int]) -> Step:
+    """What the inbox went through when these events arrived."""
+    base = inbox.top - len(events)
+    rows = tuple(Row(event, number, number) for number, event in enumerate(events, base + 1))
+    return Step(str(inbox.user_id), inbox.epoch, base, inbox.top, inbox.unread, inbox.unseen, inbox.seen_upto, rows)
 
 
 def _put_off(alias: str, event_id: int, error: Exception, *, is_counted: bool) -> None:

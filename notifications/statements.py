@@ -17,9 +17,11 @@ from django.utils import timezone
 from notifications.models import Event, Inbox, Notification, new_epoch
 
 __all__ = [
+    "READ",
     "Advanced",
     "Due",
     "Span",
+    "columns",
     "deliver",
     "due_events",
     "due_events_query",
@@ -27,6 +29,10 @@ __all__ = [
     "events_from",
     "existing_users",
     "from_db",
+    "inbox_fields",
+    "on_conflict",
+    "read_fields",
+    "row_fields",
 ]
 
 READ: Final = ("id", "kind", "content", "audience", "created_at", "pending", "wide", "users_done", "groups_after", "tries")
@@ -82,13 +88,13 @@ def due_events_query(alias: str, due: Due, most: int) -> tuple[str, list[Any]]:
     """The statement of `due_events()` and its values, for who sends it together with another; `events_from()` takes its rows."""
     quote = connections[alias].ops.quote_name
     condition, values = due.condition(alias)
-    columns, table = _columns(_fields(Event, READ), quote), quote(Event._meta.db_table)
+    columns_read, table = columns(read_fields(), quote), quote(Event._meta.db_table)
     order = f"ORDER BY {quote('id')} {connections[alias].ops.limit_offset_sql(0, most)}"
-    return f"SELECT {columns} FROM {table} WHERE {condition} {order}", values
+    return f"SELECT {columns_read} FROM {table} WHERE {condition} {order}", values
 
 
 def events_from(alias: str, rows: Iterable[Sequence[Any]]) -> list[Event]:
-    connection, fields = connections[alias], _fields(Event, READ)
+    connection, fields = connections[alias], read_fields()
     return [Event.from_db(alias, READ, [from_db(*pair, connection) for pair in zip(fields, row, strict=True)]) for row in rows]
 
 
@@ -154,12 +160,12 @@ def _at_once(connection: BaseDatabaseWrapper) -> str:
     """Its parts see nothing of what the others write, but what these return."""
     quote = connection.ops.quote_name
     inbox, notification, event = (quote(model._meta.db_table) for model in (Inbox, Notification, Event))
-    inbox_columns, row_columns = (_columns(fields, quote) for fields in (_inbox_fields(), _row_fields()))
-    user = quote(_inbox_fields()[0].column)
-    of_user = f"{_inbox_fields()[0].cast_db_type(connection)}[]"
+    inbox_columns, row_columns = (columns(fields, quote) for fields in (inbox_fields(), row_fields()))
+    user = quote(inbox_fields()[0].column)
+    of_user = f"{inbox_fields()[0].cast_db_type(connection)}[]"
     return (
         f"WITH advanced AS (INSERT INTO {inbox} ({inbox_columns}) SELECT one, epoch, count, count, count, 0, 0 "
-        f"FROM unnest(%s::{of_user}, %s::text[], %s::int[]) AS arrived (one, epoch, count){_on_conflict(quote)}), "
+        f"FROM unnest(%s::{of_user}, %s::text[], %s::int[]) AS arrived (one, epoch, count){on_conflict(quote)}), "
         f"delivered AS (INSERT INTO {notification} ({row_columns}) SELECT one, event, top - after, top - after "
         f"FROM unnest(%s::{of_user}, %s::bigint[], %s::int[]) AS arrived (one, event, after) JOIN advanced ON one = {user}), "
         f"finished AS (UPDATE {event} SET {quote('pending')} = NULL WHERE {quote('id')} = ANY(%s::bigint[])) "
@@ -172,9 +178,9 @@ def _advance(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[Advanced]:
     key = get_user_model()._meta.pk
     quote = connection.ops.quote_name
     sql = (
-        f"INSERT INTO {quote(Inbox._meta.db_table)} ({_columns(_inbox_fields(), quote)}) VALUES "
+        f"INSERT INTO {quote(Inbox._meta.db_table)} ({columns(inbox_fields(), quote)}) VALUES "
         + ", ".join(["(%s, %s, %s, %s, %s, 0, 0)"] * len(arrivals))
-        + _on_conflict(quote)
+        + on_conflict(quote)
     )
     values: list[Any] = []
     for user_id, count in arrivals:
@@ -184,10 +190,10 @@ def _advance(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[Advanced]:
         return [Advanced(key.to_python(user_id), *state) for user_id, *state in cursor.fetchall()]
 
 
-def _on_conflict(quote: Callable[[str], str]) -> str:
+def on_conflict(quote: Callable[[str], str]) -> str:
     """What becomes of an inbox that is there, and the columns of `Advanced`."""
     table = quote(Inbox._meta.db_table)
-    user, *state = (quote(field.column) for field in _inbox_fields()[:-1])
+    user, *state = (quote(field.column) for field in inbox_fields()[:-1])
     _epoch, top, unread, unseen, _seen_upto = state
     counted = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in (top, unread, unseen))
     return f" ON CONFLICT ({user}) DO UPDATE SET {counted} RETURNING " + ", ".join((user, *state))
@@ -209,7 +215,7 @@ def _advance_by_orm(alias: str, arrivals: Sequence[tuple[Any, int]]) -> list[Adv
 
 
 def _insert(connection: BaseDatabaseWrapper, advanced: Sequence[Advanced], events_of: Mapping[Any, Sequence[int]]) -> None:
-    recipient = _row_fields()[0]
+    recipient = row_fields()[0]
     quote = connection.ops.quote_name
     rows: list[Any] = []
     for inbox in advanced:
@@ -219,7 +225,7 @@ def _insert(connection: BaseDatabaseWrapper, advanced: Sequence[Advanced], event
     table = quote(Notification._meta.db_table)
     places = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table} ({_columns(_row_fields(), quote)}) VALUES {places}", list(chain.from_iterable(rows)))
+        cursor.execute(f"INSERT INTO {table} ({columns(row_fields(), quote)}) VALUES {places}", list(chain.from_iterable(rows)))
 
 
 def _finish(connection: BaseDatabaseWrapper, ids: Collection[int]) -> None:
@@ -228,11 +234,15 @@ def _finish(connection: BaseDatabaseWrapper, ids: Collection[int]) -> None:
         cursor.execute(f"UPDATE {table} SET {pending} = NULL WHERE {key} IN ({_places(ids)})", list(ids))
 
 
-def _inbox_fields() -> list[Any]:
+def read_fields() -> list[Any]:
+    return _fields(Event, READ)
+
+
+def inbox_fields() -> list[Any]:
     return _fields(Inbox, ("user", "epoch", "top", "unread", "unseen", "seen_upto", "pruned"))
 
 
-def _row_fields() -> list[Any]:
+def row_fields() -> list[Any]:
     return _fields(Notification, ("recipient", "event", "number", "stamp"))
 
 
@@ -249,7 +259,7 @@ def _fields(model: Any, names: tuple[str, ...]) -> list[Any]:
     return [model._meta.get_field(name) for name in names]
 
 
-def _columns(fields: Sequence[Any], quote: Callable[[str], str]) -> str:
+def columns(fields: Sequence[Any], quote: Callable[[str], str]) -> str:
     return ", ".join(quote(field.column) for field in fields)
 
 

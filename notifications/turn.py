@@ -17,7 +17,7 @@ from django.utils import timezone
 from notifications.models import RelayTurn
 from notifications.savepoints import sends_several
 
-__all__ = ["attend", "forget", "is_attended", "take", "take_and_read"]
+__all__ = ["IS_MINE", "attend", "exists", "forget", "is_attended", "marking_sql", "take", "take_and_read"]
 
 ATTENDED_SECONDS: Final = 15  # three sweeps: the longest time for which hubs that were killed are still relied upon
 SAID_SECONDS: Final = 4  # past which it is said anew
@@ -26,6 +26,8 @@ POSTGRES_LIMITS: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; "
     "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s'; "
 )
+IS_MINE: Final = "current_setting('live_notifications.turn', true) = 'mine'"
+"""SQL: whether `marking_sql()` has taken the turn in this transaction."""
 _answers: dict[str, tuple[float, bool]] = {}
 """By alias: until when, by the monotonic clock, and what."""
 
@@ -40,7 +42,7 @@ def take_and_read(alias: str, sql: str, values: list[Any]) -> list[Any] | None:
     connection = connections[alias]
     if connection.features.has_select_for_update_skip_locked:
         rows = _lock(connection, sql, values)
-        if rows is None and not _turns(alias).filter(pk=1).exists():
+        if rows is None and not exists(alias):
             _turns(alias).bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
             rows = _lock(connection, sql, values)
         return rows
@@ -50,6 +52,21 @@ def take_and_read(alias: str, sql: str, values: list[Any]) -> list[Any] | None:
         if not cursor.rowcount:
             _turns(alias).bulk_create([RelayTurn(pk=1)], ignore_conflicts=True)
         return _read(cursor, sql, values)
+
+
+def exists(alias: str) -> bool:
+    """Whether the row is there; if not, `take()` makes it."""
+    return _turns(alias).filter(pk=1).exists()
+
+
+def marking_sql(connection: BaseDatabaseWrapper) -> str:
+    """PostgreSQL's, for the statements that follow in the same round trip: a row, and `IS_MINE` is true, if the turn is taken.
+
+    Marked outside of what locks: beside it, it would be marked before the row is found locked.
+    """
+    table, key = (connection.ops.quote_name(name) for name in (RelayTurn._meta.db_table, "id"))
+    taken = f"SELECT {key} FROM {table} WHERE {key} = 1 {connection.ops.for_update_sql(skip_locked=True)}"
+    return f"{POSTGRES_LIMITS}SELECT set_config('live_notifications.turn', 'mine', true) FROM ({taken}) AS taken"
 
 
 def _turns(alias: str) -> QuerySet[RelayTurn]:

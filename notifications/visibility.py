@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from notifications.models import Event
 from notifications.rules import registry
 
-__all__ = ["is_restricted", "may_see", "users"]
+__all__ = ["is_restricted", "may_see", "restricted_kinds", "users"]
 
 
 def users() -> "QuerySet[Any]":
@@ -22,6 +22,10 @@ def users() -> "QuerySet[Any]":
 def is_restricted(event: Event) -> bool:
     kind = registry.kinds.get(event.kind)
     return kind is not None and kind.visible_to is not None
+
+
+def restricted_kinds() -> list[str]:
+    return [kind.name for kind in registry.kinds.values() if kind.visible_to is not None]
 
 
 def may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:

@@ -1,0 +1,99 @@
+"""The relay of narrow events in one round trip, where PostgreSQL can do all of it and the site has no word in it.
+
+What `relay.py` does in six, for the usual notification, whose recipients all may see it. Where the site restricts who may see
+one of the narrow events that are due, or the statement fails, nothing has been done, and the ordinary relay sees to all of them:
+so they keep their order, and it finds out which one is to blame.
+"""
+
+import logging
+from functools import cache
+from typing import Final, NamedTuple
+
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, connections, models
+from django.utils import timezone
+
+from notifications import turn
+from notifications.models import Event, Inbox, Notification
+from notifications.savepoints import sends_several
+from notifications.statements import READ, Advanced, columns, events_from, inbox_fields, on_conflict, read_fields, row_fields
+from notifications.visibility import restricted_kinds, users
+
+__all__ = ["Delivered", "deliver_at_once", "is_able"]
+
+logger = logging.getLogger(__name__)
+
+KEYS: Final = (models.AutoField, models.BigAutoField, models.IntegerField, models.BigIntegerField, models.UUIDField)
+"""Of users: the database makes the same of what JSON holds of them as Django does."""
+
+
+class Delivered(NamedTuple):
+    """The events that are finished, and the inboxes that they came to, each with its own of them in their order."""
+
+    events: list[Event]
+    inboxes: list[tuple[Advanced, list[int]]]
+
+
+def is_able(alias: str) -> bool:
+    """Whether this connection sends several statements at once, and they are a transaction of their own."""
+    connection = connections[alias]
+    if connection.vendor != "postgresql" or connection.in_atomic_block or users().db != alias:
+        return False
+    if type(get_user_model()._meta.pk) not in KEYS:
+        return False
+    with connection.cursor() as cursor:
+        return sends_several(cursor) and connection.get_autocommit()
+
+
+def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
+    """Relay the first narrow events that are due, of at most so many pairs together. None: another relay has the turn.
+
+    Nothing delivered: none is due, or they are not for this way.
+    """
+    with connections[alias].cursor() as cursor:
+        try:
+            cursor.execute(_sql(alias), [timezone.now(), pairs, restricted_kinds(), pairs])
+        except DatabaseError as error:  # an event, or the database: the ordinary relay says which
+            logger.debug("not_at_once error=%r", error)
+            return Delivered([], [])
+        while cursor.description is None:  # those of the limits
+            cursor.nextset()
+        if cursor.fetchone() is None:
+            return None
+        cursor.nextset()
+        rows = cursor.fetchall()
+    told = [row[: len(READ)] for row in rows if row[0] is not None]
+    moved = [row[len(READ) :] for row in rows if row[0] is None]
+    return Delivered(events_from(alias, told), [(Advanced(*state), events) for *state, events in moved])
+
+
+@cache
+def _sql(alias: str) -> str:
+    """Two statements: the second sees what was committed before it began, as whoever had the turn has done by then."""
+    connection = connections[alias]
+    quote = connection.ops.quote_name
+    event, inbox, notification = (quote(model._meta.db_table) for model in (Event, Inbox, Notification))
+    meta, key = get_user_model()._meta, inbox_fields()[0].cast_db_type(connection)
+    people, person = quote(meta.db_table), quote(str(meta.pk.column))
+    read, inbox_columns, row_columns = (columns(fields, quote) for fields in (read_fields(), inbox_fields(), row_fields()))
+    owner = quote(inbox_fields()[0].column)
+    return (
+        f"{turn.marking_sql(connection)}; "
+        f"WITH due AS (SELECT {read} FROM {event} WHERE {turn.IS_MINE} AND pending AND NOT wide "
+        f"AND (retry_at IS NULL OR retry_at <= %s) ORDER BY id LIMIT %s), "
+        f"counted AS (SELECT *, sum(jsonb_array_length(audience->'users')) OVER (ORDER BY id) AS pairs, "
+        f"row_number() OVER (ORDER BY id) AS place, bool_or(kind = ANY(%s::text[])) OVER () AS is_restricted FROM due), "
+        f"chosen AS (SELECT {read} FROM counted WHERE NOT is_restricted AND (pairs <= %s OR place = 1)), "
+        f"arriving AS (SELECT named.one, chosen.id AS event FROM chosen CROSS JOIN LATERAL "
+        f"(SELECT value::{key} AS one FROM jsonb_array_elements_text(chosen.audience->'users')) AS named "
+        f"JOIN {people} AS people ON people.{person} = named.one), "
+        f"advanced AS (INSERT INTO {inbox} ({inbox_columns}) SELECT one, "
+        f"substr(replace(gen_random_uuid()::text, '-', ''), 1, 12), count(*), count(*), count(*), 0, 0 "
+        f"FROM arriving GROUP BY one ORDER BY one{on_conflict(quote)}), "
+        f"delivered AS (INSERT INTO {notification} ({row_columns}) SELECT one, event, top - after, top - after FROM "
+        f"(SELECT one, event, row_number() OVER (PARTITION BY one ORDER BY event DESC) - 1 AS after FROM arriving) AS placed "
+        f"JOIN advanced ON one = {owner}), "
+        f"finished AS (UPDATE {event} SET pending = NULL WHERE id IN (SELECT id FROM chosen)) "
+        f"SELECT *{', NULL' * (len(Advanced._fields) + 1)} FROM chosen UNION ALL SELECT {'NULL, ' * len(READ)}advanced.*, "
+        f"(SELECT array_agg(event ORDER BY event) FROM arriving WHERE one = {owner}) FROM advanced"
+    )
