@@ -5,6 +5,7 @@ brings whatever is behind forward. `stream.py` decides, `inbox.py` reads, `frame
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -12,12 +13,15 @@ from typing import Any, Final
 
 from notifications.frames import Frame, Letters, Shared, answered
 from notifications.inbox import Page, Replay, read_page, replay
+from notifications.logs import is_due
 from notifications.protocol import CloseCode, Position, Step, asking
 from notifications.sockets import Socket
 from notifications.stream import Verdict
 from notifications.workers import Patience, Worker
 
 __all__ = ["NOWHERE", "USERS_PER_QUERY", "Delivery"]
+
+logger = logging.getLogger(__name__)
 
 USERS_PER_QUERY: Final = 500
 USERS_PER_LOOK: Final = 200  # of a crowd: those who have come first need not wait for the last, nor anybody else for all of them
@@ -64,7 +68,11 @@ class Delivery:
                         sockets.append(socket)
                         texts.append(_counted(socket, frame, step.epoch, step.top))
         for socket, text in zip(sockets, texts, strict=True):
-            _push(socket, text)
+            try:
+                _push(socket, text)
+            except Exception as error:  # noqa: BLE001 - whatever a server raises: the others' frames have been counted too
+                _log(error)
+                socket.end(CloseCode.RESTART, "lost", 0.0)  # it has not had what its stream says it has
 
     def lost_track(self, socket: Socket) -> None:
         """What the page has may not be all: look."""
@@ -107,7 +115,12 @@ class Delivery:
         verdict = stream.offer(step.epoch, step.base, step.top)
         if verdict is Verdict.DROP:
             return None
-        frame = letters.frame(step, socket.language, from_nowhere=not stream.epoch) if verdict is Verdict.SEND else None
+        frame = None
+        if verdict is Verdict.SEND:
+            try:
+                frame = letters.frame(step, socket.language, from_nowhere=not stream.epoch)
+            except Exception as error:  # noqa: BLE001 - content of another release, a broken catalogue: nobody else's fault
+                _log(error)
         if frame is None:
             self.lost_track(socket)
         return frame
@@ -184,6 +197,11 @@ def _push(socket: Socket, text: str) -> None:
     socket.push(text)
     if socket.stream.must_end:
         socket.end(CloseCode.RESTART, "go on from here", 0.0)
+
+
+def _log(error: Exception) -> None:
+    if is_due("frame_failed", type(error).__name__):
+        logger.error("frame_failed error=%r", error, exc_info=error)
 
 
 def _read_pages(wanted: Iterable[tuple[Any, str]]) -> dict[tuple[Any, str], Page]:

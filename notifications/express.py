@@ -1,8 +1,8 @@
 """The relay of narrow events in one round trip, where PostgreSQL can do all of it and the site has no word in it.
 
-What `relay.py` does in six, for the usual notification, whose recipients all may see it. Where the site restricts who may see
-one of the narrow events that are due, or the statement fails, nothing has been done, and the ordinary relay sees to all of them:
-so they keep their order, and it finds out which one is to blame.
+What `relay.py` does in five, for the usual notification, which all its recipients may see. Where one of the narrow events that
+are due is another sort, or the statement fails, nothing has been done, and the ordinary relay sees to all of them: so they keep
+their order, and it finds out which one is to blame.
 """
 
 import logging
@@ -14,8 +14,9 @@ from django.db import DatabaseError, connections, models
 from django.utils import timezone
 
 from notifications import turn
+from notifications.logs import is_due
 from notifications.models import Event, Inbox, Notification
-from notifications.savepoints import sends_several
+from notifications.savepoints import sends_several, transaction_status
 from notifications.statements import READ, Advanced, columns, events_from, inbox_fields, on_conflict, read_fields, row_fields
 from notifications.visibility import restricted_kinds, users
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 KEYS: Final = (models.AutoField, models.BigAutoField, models.IntegerField, models.BigIntegerField, models.UUIDField)
 """Of users: the database makes the same of what JSON holds of them as Django does."""
+WAITED: Final = ("55P03", "57014")
+"""SQLSTATEs of a wait that was given up: the ordinary relay would only wait once more."""
 
 
 class Delivered(NamedTuple):
@@ -35,26 +38,32 @@ class Delivered(NamedTuple):
 
 
 def is_able(alias: str) -> bool:
-    """Whether this connection sends several statements at once, and they are a transaction of their own."""
+    """Whether this connection sends several statements at once, and they are a transaction of their own.
+
+    The driver is asked too: a site may have begun one that Django does not know of.
+    """
     connection = connections[alias]
     if connection.vendor != "postgresql" or connection.in_atomic_block or users().db != alias:
         return False
     if type(get_user_model()._meta.pk) not in KEYS:
         return False
     with connection.cursor() as cursor:
-        return sends_several(cursor) and connection.get_autocommit()
+        return sends_several(cursor) and connection.get_autocommit() and transaction_status(cursor) == "IDLE"
 
 
 def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
     """Relay the first narrow events that are due, of at most so many pairs together. None: another relay has the turn.
 
-    Nothing delivered: none is due, or they are not for this way.
+    Nothing delivered: none is due, or they are not for this way. Raises `DatabaseError` where a lock was waited for in vain.
     """
     with connections[alias].cursor() as cursor:
         try:
             cursor.execute(_sql(alias), [timezone.now(), pairs, restricted_kinds(), pairs])
-        except DatabaseError as error:  # an event, or the database: the ordinary relay says which
-            logger.debug("not_at_once error=%r", error)
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) in WAITED:
+                raise
+            if is_due("not_at_once", type(error).__name__):  # through an event, or the database: the ordinary relay says which
+                logger.warning("not_at_once error=%r; relayed step by step", error)
             return Delivered([], [])
         while cursor.description is None:  # those of the limits
             cursor.nextset()
@@ -64,7 +73,8 @@ def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
         rows = cursor.fetchall()
     told = [row[: len(READ)] for row in rows if row[0] is not None]
     moved = [row[len(READ) :] for row in rows if row[0] is None]
-    return Delivered(events_from(alias, told), [(Advanced(*state), events) for *state, events in moved])
+    events = sorted(events_from(alias, told), key=lambda event: event.pk)
+    return Delivered(events, [(Advanced(*state), arrived) for *state, arrived in moved])
 
 
 @cache
@@ -82,8 +92,9 @@ def _sql(alias: str) -> str:
         f"WITH due AS (SELECT {read} FROM {event} WHERE {turn.IS_MINE} AND pending AND NOT wide "
         f"AND (retry_at IS NULL OR retry_at <= %s) ORDER BY id LIMIT %s), "
         f"counted AS (SELECT *, sum(jsonb_array_length(audience->'users')) OVER (ORDER BY id) AS pairs, "
-        f"row_number() OVER (ORDER BY id) AS place, bool_or(kind = ANY(%s::text[])) OVER () AS is_restricted FROM due), "
-        f"chosen AS (SELECT {read} FROM counted WHERE NOT is_restricted AND (pairs <= %s OR place = 1)), "
+        f"row_number() OVER (ORDER BY id) AS place, bool_or(kind = ANY(%s::text[]) OR users_done > 0 "
+        f"OR audience->'users' IS NULL OR audience->'groups' IS DISTINCT FROM '[]') OVER () AS is_odd FROM due), "
+        f"chosen AS (SELECT {read} FROM counted WHERE NOT is_odd AND (pairs <= %s OR place = 1)), "
         # Each user is looked up by the index: a plain join may read all users, where the planner expects many recipients.
         f"arriving AS (SELECT one, chosen.id AS event FROM chosen CROSS JOIN LATERAL "
         f"jsonb_array_elements_text(chosen.audience->'users') AS named CROSS JOIN LATERAL "
@@ -93,8 +104,9 @@ def _sql(alias: str) -> str:
         f"FROM arriving GROUP BY one ORDER BY one{on_conflict(quote)}), "
         f"delivered AS (INSERT INTO {notification} ({row_columns}) SELECT one, event, top - after, top - after FROM "
         f"(SELECT one, event, row_number() OVER (PARTITION BY one ORDER BY event DESC) - 1 AS after FROM arriving) AS placed "
-        f"JOIN advanced ON one = {owner}), "
+        f"JOIN advanced ON one = {owner} ORDER BY one, event), "
         f"finished AS (UPDATE {event} SET pending = NULL WHERE id = ANY(ARRAY(SELECT id FROM chosen))) "
-        f"SELECT *{', NULL' * (len(Advanced._fields) + 1)} FROM chosen UNION ALL SELECT {'NULL, ' * len(READ)}advanced.*, "
-        f"(SELECT array_agg(event ORDER BY event) FROM arriving WHERE one = {owner}) FROM advanced"
+        f"SELECT *{', NULL' * (len(Advanced._fields) + 1)} FROM chosen UNION ALL "
+        f"SELECT {'NULL, ' * len(READ)}advanced.*, came.events FROM advanced JOIN "
+        f"(SELECT one, array_agg(event ORDER BY event) AS events FROM arriving GROUP BY one) AS came ON came.one = {owner}"
     )

@@ -90,11 +90,7 @@ def relay_due(using: str | None = None, *, is_sweep: bool = False) -> Relayed:
     `is_sweep`: the events may have killed an earlier relay, so their tries are counted before the attempt.
     """
     alias = using or event_alias()
-    started, last = time.monotonic(), None
-    done = None if is_sweep else _at_once(alias)  # most often there is one, and this is all of it
-    if done is not None and not done.is_mine:
-        return Relayed()
-    count = len(done.events) if done is not None else 0
+    started, count, last = time.monotonic(), 0, None
     # Each look follows on letting the turn go: who came meanwhile has left, because of it.
     while spans := due_spans(alias):
         last = max(span.last for span in spans) if last is None else last

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from django.db import DatabaseError, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["LazySavepoint", "sends_several"]
+__all__ = ["LazySavepoint", "sends_several", "transaction_status"]
 
 _marks: Final = count(1)
 
@@ -86,7 +86,7 @@ class LazySavepoint:
             try:
                 cursor.execute(f"{operations.savepoint_create_sql(self._name)}; {statement}; {release}", values)
             except BaseException:
-                self._is_made = _transaction_status(cursor) == "INERROR"  # else nothing of it has come to the server
+                self._is_made = transaction_status(cursor) == "INERROR"  # else nothing of it has come to the server
                 raise
             cursor.nextset()
         self._is_made = False
@@ -131,9 +131,9 @@ def sends_several(cursor: Any) -> bool:
     In a transaction that has failed already they do not: whether the savepoint was made could not be told afterwards.
     """
     psycopg = sys.modules.get("psycopg")
-    return psycopg is not None and isinstance(cursor.cursor, psycopg.ClientCursor) and _transaction_status(cursor) != "INERROR"
+    return psycopg is not None and isinstance(cursor.cursor, psycopg.ClientCursor) and transaction_status(cursor) != "INERROR"
 
 
-def _transaction_status(cursor: Any) -> str:
+def transaction_status(cursor: Any) -> str:
     """psycopg's word for it, which asks nobody."""
     return str(cursor.connection.info.transaction_status.name)

@@ -25,7 +25,7 @@ def is_restricted(event: Event) -> bool:
 
 
 def restricted_kinds() -> list[str]:
-    return [kind.name for kind in registry.kinds.values() if kind.visible_to is not None]
+    return [kind.name for kind in list(registry.kinds.values()) if kind.visible_to is not None]
 
 
 def may_see(event: Event, user_ids: Collection[Any]) -> set[Any]:

@@ -1,6 +1,7 @@
 """From committed events to numbered notifications: none lost, none twice, in order, whoever relays and whatever fails."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from notifications import Kind, express, inbox_changed, notification_created, notify
+from notifications import Kind, express, inbox_changed, notification_created, notify, turn
 from notifications import relay as relay_module
 from notifications.inbox import Cursor, read_page, replay
 from notifications.models import Event, Inbox, Notification, RelayTurn
@@ -652,13 +653,13 @@ def in_thread(work: Callable[[], Any], failures: list[BaseException] | None = No
 # in one round trip, where that can be
 
 
-def test_the_usual_notification_takes_one_statement_and_a_look(mina, held, postgres_only, way):
+def test_the_usual_notification_takes_one_statement_between_two_looks(mina, held, postgres_only, way):
     RelayTurn.objects.get_or_create(pk=1)
     notify("plain", to=mina, title="t")
     with CaptureQueriesContext(connection) as queries:
         relay()
     assert numbers(mina) == [1]
-    assert len(queries) == (2 if way == "at once" else 7)
+    assert len(queries) == (3 if way == "at once" else 7)
 
 
 def test_none_of_the_usual_sort_overtakes_one_of_another(mina, held, own_rules, titles):
@@ -689,6 +690,45 @@ def test_in_a_transaction_of_the_callers_it_goes_step_by_step(mina, held):
         assert not express.is_able("default")
         relay()
         assert numbers(mina) == [1]
+
+
+def test_nor_does_it_go_at_once_in_one_that_django_does_not_know_of(mina, held, postgres_only):
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            assert not express.is_able("default")
+        finally:
+            cursor.execute("ROLLBACK")
+
+
+def test_a_group_is_served_on_whatever_row_it_stands(mina, omar, crew, held):
+    """`notify()` makes none such: a hand or a restored database has."""
+    notify("plain", to=mina, title="before")
+    audience = {"users": [mina.pk], "groups": [crew.pk]}
+    Event.objects.create(kind="plain", content={"severity": "info", "title": "t"}, audience=audience)
+    crew.user_set.add(omar)
+    relay()
+    assert (numbers(mina), numbers(omar)) == ([1, 2], [1])
+    assert_sound()
+
+
+def test_an_inbox_that_the_site_keeps_locked_is_waited_for_once(mina, held, other_session, monkeypatch):
+    notify("plain", to=mina, title="first")
+    relay()
+    notify("plain", to=mina, title="second")
+    monkeypatch.setattr(turn, "POSTGRES_LIMITS", "SET LOCAL lock_timeout = '1s'; ")
+    express._sql.cache_clear()
+    other_session.execute(f"SELECT 1 FROM {Inbox._meta.db_table} FOR UPDATE")
+    try:
+        started = time.monotonic()
+        with pytest.raises(OperationalError):
+            relay()
+        assert time.monotonic() - started < 1.9
+    finally:
+        express._sql.cache_clear()
+    other_session.rollback()
+    relay()
+    assert numbers(mina) == [1, 2]
 
 
 # relays at the same time
