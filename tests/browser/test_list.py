@@ -417,6 +417,7 @@ def test_what_goes_away_leaves_the_focus_beside_it(person, demo, told):
     expect(row(panel, 28)).to_be_focused()
 
     tell(demo, 31)
+    expect(part(panel, "fresh")).to_be_visible()
     part(panel, "fresh").focus()
     panel.page.locator("notification-list").evaluate("list => list.scrollTo(0, 9)")
     expect(part(panel, "fresh")).to_be_hidden()
