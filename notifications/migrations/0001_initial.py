@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('content', models.JSONField(verbose_name='content')),
                 ('audience', models.JSONField(verbose_name='audience')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created at')),
-                ('pending', models.BooleanField(db_index=True, default=True, null=True, verbose_name='pending')),
+                ('pending', models.BooleanField(default=True, null=True, verbose_name='pending')),
                 ('wide', models.BooleanField(default=False, verbose_name='wide')),
                 ('users_done', models.PositiveIntegerField(default=0, verbose_name='users done')),
                 ('groups_after', models.CharField(blank=True, default='', max_length=255, verbose_name='groups after')),
@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'event',
                 'verbose_name_plural': 'events',
+                'indexes': [models.Index(fields=['pending', 'id'], name='live_notif_pending')],
             },
         ),
         migrations.CreateModel(

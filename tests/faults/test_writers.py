@@ -127,6 +127,11 @@ async def load(writers: Sequence[Writer | Buyer], plans: Sequence[Sequence[Job]]
     return sum(map(len, plans)) / (ended - started), results
 
 
+def share(paces: dict[str, list[float]]) -> float:
+    """Of values of the same round each: a machine's pace drifts."""
+    return statistics.median(pace / alone for pace, alone in zip(paces["with"], paces["without"], strict=True))
+
+
 @contextlib.asynccontextmanager
 async def processes(env: dict[str, str], count: int) -> AsyncIterator[list[Writer]]:
     async with contextlib.AsyncExitStack() as stack:
@@ -164,7 +169,7 @@ async def test_six_commands_at_once_lose_nothing_and_keep_their_order_and_pace(
     pace, alone = (statistics.median(paces[way]) for way in ("with", "without"))
     await asyncio.gather(*(page.disconnect() for page in pages))
     figures.record("transactions a second of commands", f"{pace:.0f}, without the app {alone:.0f}")
-    figures.at_least("share of the commands' throughput without the app", pace / alone, SHARE_OF_THROUGHPUT)
+    figures.at_least("share of the commands' throughput without the app", share(paces), SHARE_OF_THROUGHPUT)
 
 
 @pytest.mark.long
@@ -201,4 +206,4 @@ async def test_a_site_that_serves_six_writers_keeps_most_of_its_pace(start_site,
         await asyncio.gather(*(page.disconnect() for page in pages))
     pace, alone = (statistics.median(paces[way]) for way in ("with", "without"))
     figures.record("requests a second", f"{pace:.0f}, without the app {alone:.0f}")
-    figures.at_least("share of the throughput without the app", pace / alone, SHARE_OF_THROUGHPUT)
+    figures.at_least("share of the throughput without the app", share(paces), SHARE_OF_THROUGHPUT)

@@ -95,12 +95,14 @@ test("each notification has its own teller, and so has each session", async () =
   assert.deepEqual(all.map(({ isMine }) => isMine), [true, true, true]);
 });
 
-test("without Web Locks each visible tab shows it, and no hidden one", async () => {
-  const { ask, pass } = browser(null);
-  const tabs = [ask(FOCUSED), ask(VISIBLE), ask(HIDDEN)];
-  await pass(600);
-  assert.deepEqual(tabs.map(({ isMine }) => isMine), [true, true, false]);
-});
+for (const [kind, locks] of Object.entries({ without: null, "with denied": { request: () => Promise.reject(new Error("denied")) } })) {
+  test(`${kind} Web Locks each visible tab shows it, and no hidden one`, async () => {
+    const { ask, pass } = browser(locks);
+    const tabs = [ask(FOCUSED), ask(VISIBLE), ask(HIDDEN)];
+    await pass(600);
+    assert.deepEqual(tabs.map(({ isMine }) => isMine), [true, true, false]);
+  });
+}
 
 test("what has taken a step since it arrived, or was read with others, needs no telling any more", () => {
   const change = (...items) => ({ items, ops: [], reset: false });

@@ -35,11 +35,13 @@ export function plan(items, live) {
 export async function claim(/** @type {string} */ name, isVisible = true, hasFocus = true) {
   await new Promise((go) => world.later(() => go(0), hasFocus ? 0 : isVisible ? 200 : 600));
   return new Promise((/** @type {(isMine: boolean) => void} */ answer) => {
-    if (!world.locks()) return answer(isVisible); // nobody to agree with
-    void world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
+    const alone = () => answer(isVisible); // nobody to agree with
+    if (!world.locks()) return alone();
+    const held = world.locks().request(`notifications-toast-${name}`, { ifAvailable: true }, (lock) => {
       answer(!!lock);
       return lock && new Promise((release) => world.later(() => release(0), HOLD));
     });
+    held.catch(alone); // they are denied here
   });
 }
 
