@@ -30,8 +30,12 @@ WAYS = ["at once", "step by step"] if connection.vendor == "postgresql" else ["s
 
 
 @pytest.fixture(params=WAYS, autouse=True)
-def way(request) -> Iterator[str]:
-    """The two ways in which PostgreSQL relays, each with the same promises."""
+def way(request, transactional_db) -> Iterator[str]:
+    """The two ways in which PostgreSQL relays, each with the same promises.
+
+    The first relay of a database makes the turn's row, and goes step by step.
+    """
+    RelayTurn.objects.get_or_create(pk=1)
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "step by step":
             patch.setattr(express, "is_able", lambda alias: False)
@@ -130,7 +134,7 @@ def test_an_event_is_relayed_once_however_often_it_is_looked_at(mina):
     assert settled()
 
 
-def test_a_rollback_of_the_relay_leaves_no_hole(mina, held, monkeypatch):
+def test_a_rollback_of_the_relay_leaves_no_hole(mina, held, monkeypatch, step_by_step):
     notify("plain", to=mina, title="t")
     fan_out = relay_module._fan_out
 
@@ -259,7 +263,7 @@ def test_people_named_one_by_one_and_as_members_of_overlapping_groups_are_served
     assert_sound()
 
 
-def test_a_wide_event_alternates_with_narrow_ones(people, mina, attempts, titles, held, monkeypatch):
+def test_a_wide_event_alternates_with_narrow_ones(people, mina, attempts, titles, held, monkeypatch, step_by_step):
     users = people(3 * PAIRS)
     notify("plain", to=users, title="wide")
     later = iter(range(2))
@@ -832,7 +836,7 @@ def test_the_hubs_are_told_of_each_step_with_its_event_once(people, rung, held):
     assert {row.event for step in wake_up.steps for row in step.rows or ()} == set(wake_up.events)
 
 
-def test_nothing_is_told_of_a_relay_that_rolled_back(mina, rung, held, monkeypatch):
+def test_nothing_is_told_of_a_relay_that_rolled_back(mina, rung, held, monkeypatch, step_by_step):
     notify("plain", to=mina, title="t")
 
     def fail(*_: Any) -> None:
