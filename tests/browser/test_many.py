@@ -9,7 +9,9 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import Demo, Person, Window
 
 ROWS, NEWS, MARKS = 500, 50, 50
-LONG = 200  # milliseconds in which a page answers nobody; up to there an "interaction to next paint" counts as good
+# Milliseconds in which a page answers nobody. "Interaction to next paint" calls up to LONG good and from HANG on poor, and
+# leaves out one of every fifty: a neighbour at work on the same core makes a task longer, also by processor time.
+LONG, HANG, OUTLIERS = 200, 500, 2
 FILL = f"""
 from django.db import transaction
 from notifications import notify
@@ -100,7 +102,8 @@ def test_a_page_of_500_never_hangs_while_news_comes_and_marks_are_made(browser, 
     )
     for name, each in found.items():
         assert len(each) > 50, name
-        assert each[0] <= LONG, (name, each[:5])
+        assert each[0] < HANG, (name, each[:5])
+        assert each[OUTLIERS] <= LONG, (name, each[:5])
 
 
 def test_the_watch_sees_a_task_that_is_long(browser, person, demo):
