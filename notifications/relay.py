@@ -36,11 +36,10 @@ TRIES: Final = 5
 GUEST_SLICES: Final = 2
 REPEATS: Final = 5  # of a transaction that lost a deadlock or serialization failure
 RETRY_SECONDS: Final = 5  # doubled with every try
-QUICK_SECONDS: Final = 0.01
-"""A relay that took no longer needs no rest, nor does one of a single event. One that took longer met many events, or a busy
-machine: what comes while it rests is relayed together, beside the writers."""
+RESTS: Final = 10
+"""Times as long as a relay worked, after it. What comes meanwhile is relayed together, beside busy writers instead of in their
+way. A relay of a single event needs no rest."""
 MANY: Final = 8  # events of one relay after which it rests in full
-RESTS: Final = 10  # times as long as it worked beyond that
 LONGEST_REST_SECONDS: Final = 0.25
 NOT_ITS_FAULT: Final = (OperationalError, ProgrammingError, InterfaceError, InternalError)
 """The database is away, or its tables are not what this code expects (a deploy under way): no event is to blame."""
@@ -106,8 +105,8 @@ def relay_due(using: str | None = None, *, is_sweep: bool = False) -> Relayed:
 
 def _rest(started: float, events: int) -> float:
     """Seconds. A wide event counts once a slice."""
-    worked = time.monotonic() - started
-    return min(RESTS * max(0.0, worked - QUICK_SECONDS), LONGEST_REST_SECONDS) * min(1.0, max(0, events - 1) / MANY)
+    in_full = min(RESTS * (time.monotonic() - started), LONGEST_REST_SECONDS)
+    return in_full * min(1.0, max(0, events - 1) / MANY)
 
 
 def _relay_as_guest(alias: str) -> bool:

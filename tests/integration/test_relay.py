@@ -809,7 +809,7 @@ def test_who_relays_while_more_keeps_coming_returns_and_says_so(mina, held, titl
 
 def test_who_relayed_many_events_at_length_rests_who_relayed_one_does_not(mina, held, monkeypatch):
     """One news is shown at once, however slow the machine is; a busy one is left to the writers for a while."""
-    monkeypatch.setattr("notifications.relay.QUICK_SECONDS", -60.0)
+    monkeypatch.setattr("notifications.relay.RESTS", 1e9)
     notify("plain", to=mina, title="one")
     assert relay_due().rest == 0
     for number in range(3):
