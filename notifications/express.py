@@ -5,9 +5,11 @@ are due is another sort, or the statement fails, nothing has been done, and the 
 their order, and it finds out which one is to blame.
 """
 
+import hashlib
 import logging
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connections, models
@@ -28,6 +30,10 @@ KEYS: Final = (models.AutoField, models.BigAutoField, models.IntegerField, model
 """Of users: the database makes the same of what JSON holds of them as Django does."""
 WAITED: Final = ("55P03", "57014")
 """SQLSTATEs of a wait that was given up: the ordinary relay would only wait once more."""
+ALREADY_PREPARED: Final = "42P05"
+OUT_OF_DATE: Final = "0A000"  # a column of the result has been altered since it was prepared
+_sessions: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""By the driver's connection: the names of what it has prepared."""
 
 
 class Delivered(NamedTuple):
@@ -58,9 +64,9 @@ def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
     """
     with connections[alias].cursor() as cursor:
         try:
-            cursor.execute(_sql(alias), [timezone.now(), pairs, restricted_kinds(), pairs])
+            _execute(alias, cursor, pairs)
         except DatabaseError as error:
-            if getattr(error.__cause__, "sqlstate", None) in WAITED:
+            if _sqlstate(error) in WAITED:
                 raise
             if is_due("not_at_once", type(error).__name__):  # through an event, or the database: the ordinary relay says which
                 logger.warning("not_at_once error=%r; relayed step by step", error)
@@ -77,9 +83,48 @@ def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
     return Delivered(events, [(Advanced(*state), arrived) for *state, arrived in moved])
 
 
+def _execute(alias: str, cursor: Any, pairs: int) -> None:
+    """Two statements: the second sees what was committed before it began, as whoever had the turn has done by then.
+
+    It is prepared once a session, for to plan it takes longer than the usual work. Not behind a transaction pooler, where it is
+    gone at the next transaction.
+    """
+    connection = connections[alias]
+    marking, values = turn.marking_sql(connection), [timezone.now(), restricted_kinds()]
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        cursor.execute(f"{marking}; {_sql(alias, pairs, now='%s', kinds='%s::text[]')}", values)
+        return
+    name = _prepared(cursor, _sql(alias, pairs, now="$1", kinds="$2"))
+    try:
+        cursor.execute(f"{marking}; EXECUTE {name} (%s, %s)", values)
+    except DatabaseError as error:
+        _sessions.pop(cursor.connection, None)
+        if _sqlstate(error) == OUT_OF_DATE:
+            cursor.execute(f"DEALLOCATE {name}")
+        raise
+
+
+def _prepared(cursor: Any, statement: str) -> str:
+    """The name under which this session knows the statement. The same statement has the same name in all of them."""
+    name = f"live_notifications_{hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()}"
+    known = _sessions.setdefault(cursor.connection, set())
+    if name not in known:
+        try:
+            cursor.execute(f"PREPARE {name} (timestamptz, text[]) AS {statement}")
+        except DatabaseError as error:
+            if _sqlstate(error) != ALREADY_PREPARED:
+                raise
+        known.add(name)
+    return name
+
+
+def _sqlstate(error: DatabaseError) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)
+
+
 @cache
-def _sql(alias: str) -> str:
-    """Two statements: the second sees what was committed before it began, as whoever had the turn has done by then."""
+def _sql(alias: str, pairs: int, *, now: str, kinds: str) -> str:
+    """The relay itself. `now`, `kinds`: the placeholders of the time and of the restricted kinds."""
     connection = connections[alias]
     quote = connection.ops.quote_name
     event, inbox, notification = (quote(model._meta.db_table) for model in (Event, Inbox, Notification))
@@ -88,13 +133,12 @@ def _sql(alias: str) -> str:
     read, inbox_columns, row_columns = (columns(fields, quote) for fields in (read_fields(), inbox_fields(), row_fields()))
     owner = quote(inbox_fields()[0].column)
     return (
-        f"{turn.marking_sql(connection)}; "
         f"WITH due AS (SELECT {read} FROM {event} WHERE {turn.IS_MINE} AND pending AND NOT wide "
-        f"AND (retry_at IS NULL OR retry_at <= %s) ORDER BY id LIMIT %s), "
+        f"AND (retry_at IS NULL OR retry_at <= {now}) ORDER BY id LIMIT {pairs}), "
         f"counted AS (SELECT *, sum(jsonb_array_length(audience->'users')) OVER (ORDER BY id) AS pairs, "
-        f"row_number() OVER (ORDER BY id) AS place, bool_or(kind = ANY(%s::text[]) OR users_done > 0 "
+        f"row_number() OVER (ORDER BY id) AS place, bool_or(kind = ANY({kinds}) OR users_done > 0 "
         f"OR audience->'users' IS NULL OR audience->'groups' IS DISTINCT FROM '[]') OVER () AS is_odd FROM due), "
-        f"chosen AS (SELECT {read} FROM counted WHERE NOT is_odd AND (pairs <= %s OR place = 1)), "
+        f"chosen AS (SELECT {read} FROM counted WHERE NOT is_odd AND (pairs <= {pairs} OR place = 1)), "
         # Each user is looked up by the index: a plain join may read all users, where the planner expects many recipients.
         f"arriving AS (SELECT one, chosen.id AS event FROM chosen CROSS JOIN LATERAL "
         f"jsonb_array_elements_text(chosen.audience->'users') AS named CROSS JOIN LATERAL "

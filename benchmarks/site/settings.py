@@ -34,12 +34,15 @@ MIDDLEWARE = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DATABASES = {"default": dj_database_url.parse(os.environ["DATABASE_URL"])}
-if SUBJECT.database == "sqlite":  # as docs/deploy.md advises
+# As docs/deploy.md advises. Without the pool PostgreSQL forks a process for each request, which then takes a core from the relay.
+if SUBJECT.database == "sqlite":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     }
+else:
+    DATABASES["default"]["OPTIONS"] = {"pool": {"max_size": 20}}
 
 hosts = [{"address": REDIS_URL, "socket_timeout": 15}]  # redis-py's default of 5 s ends idle receivers of the core layer
 BACKENDS = {

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 import pytest
@@ -321,7 +322,7 @@ def audience(users: list[User]) -> dict[str, list[int]]:
 
 def test_the_number_of_statements_does_not_grow_with_the_recipients(people, held):
     users = people(500)
-    RelayTurn.objects.get_or_create(pk=1)
+    relay_one(users[0])  # the first prepares
     one, hundred, many = (statements(count, users) for count in (1, 100, 500))
     assert one == hundred
     # Django splits an insert on SQLite into batches of 999 parameters; 500 of 6 columns are four
@@ -329,7 +330,7 @@ def test_the_number_of_statements_does_not_grow_with_the_recipients(people, held
 
 
 def test_nor_with_the_events_of_one_slice(mina, held):
-    RelayTurn.objects.get_or_create(pk=1)
+    relay_one(mina)
 
     def cost(events: int) -> int:
         for _ in range(events):
@@ -638,6 +639,14 @@ def waiting_for_locks() -> int:
         return int(cursor.fetchone()[0])
 
 
+def relay_one(user: Any) -> int:
+    """The number of statements that it took."""
+    notify("plain", to=user, title="t")
+    with CaptureQueriesContext(connection) as queries:
+        relay()
+    return len(queries)
+
+
 def in_thread(work: Callable[[], Any], failures: list[BaseException] | None = None) -> threading.Thread:
     def run() -> None:
         try:
@@ -658,12 +667,50 @@ def in_thread(work: Callable[[], Any], failures: list[BaseException] | None = No
 
 
 def test_the_usual_notification_takes_one_statement_between_two_looks(mina, held, postgres_only, way):
-    RelayTurn.objects.get_or_create(pk=1)
-    notify("plain", to=mina, title="t")
-    with CaptureQueriesContext(connection) as queries:
-        relay()
+    relay_one(mina)  # which prepares it
+    assert relay_one(mina) == (3 if way == "at once" else 7)
+    assert numbers(mina) == [1, 2]
+
+
+@pytest.mark.parametrize("loss", ["DISCARD ALL", "DEALLOCATE ALL"])
+def test_a_session_that_has_lost_the_prepared_statement_prepares_it_anew(mina, held, postgres_only, way, loss):
+    """As when a pooler gives another session for it, or cleans up in between."""
+    relay_one(mina)
+    with connection.cursor() as cursor:
+        cursor.execute(loss)
+    relay_one(mina)  # step by step, where it was to go at once
+    assert relay_one(mina) == (4 if way == "at once" else 7)
+    assert numbers(mina) == [1, 2, 3]
+    assert_sound()
+
+
+def test_a_statement_that_another_has_prepared_in_the_session_is_used(mina, held, postgres_only, way, monkeypatch):
+    relay_one(mina)
+    monkeypatch.setattr(express, "_sessions", WeakKeyDictionary())
+    assert relay_one(mina) == (4 if way == "at once" else 7)
+    assert numbers(mina) == [1, 2]
+
+
+def test_a_column_that_was_altered_meanwhile_costs_one_relay_the_short_way(mina, held, postgres_only, way):
+    relay_one(mina)
+    table = Event._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} ALTER kind TYPE text")
+        try:
+            relay_one(mina)
+            assert relay_one(mina) == (4 if way == "at once" else 7)
+            assert numbers(mina) == [1, 2, 3]
+        finally:
+            cursor.execute(f"ALTER TABLE {table} ALTER kind TYPE varchar(100)")
+    assert_sound()
+
+
+def test_behind_a_transaction_pooler_nothing_is_prepared(mina, held, postgres_only, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    monkeypatch.setattr(express, "_sessions", WeakKeyDictionary())
+    relay_one(mina)
     assert numbers(mina) == [1]
-    assert len(queries) == (3 if way == "at once" else 7)
+    assert not express._sessions
 
 
 def test_none_of_the_usual_sort_overtakes_one_of_another(mina, held, own_rules, titles):
@@ -721,15 +768,11 @@ def test_an_inbox_that_the_site_keeps_locked_is_waited_for_once(mina, held, othe
     relay()
     notify("plain", to=mina, title="second")
     monkeypatch.setattr(turn, "POSTGRES_LIMITS", "SET LOCAL lock_timeout = '1s'; ")
-    express._sql.cache_clear()
     other_session.execute(f"SELECT 1 FROM {Inbox._meta.db_table} FOR UPDATE")
-    try:
-        started = time.monotonic()
-        with pytest.raises(OperationalError):
-            relay()
-        assert time.monotonic() - started < 1.9
-    finally:
-        express._sql.cache_clear()
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        relay()
+    assert time.monotonic() - started < 1.9
     other_session.rollback()
     relay()
     assert numbers(mina) == [1, 2]
