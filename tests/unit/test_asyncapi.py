@@ -42,6 +42,7 @@ from notifications.protocol import (
     Welcome,
     asking,
     decode_command,
+    delta,
     encode,
 )
 from notifications.rules import ACTIONS as ACTIONS_AT_MOST
@@ -319,13 +320,13 @@ ROWS = [
 LINES: list[Any] = [
     item(row, None) if row.deleted else msgspec.json.decode(encoded(row, shared(EVENT, "en"), "en"), type=Item) for row in ROWS
 ]
-SPLICED: list[Any] = [msgspec.Raw(encoded(row, None if row.deleted else shared(EVENT, "en"), "en")) for row in ROWS]
+SPLICED = [encoded(row, None if row.deleted else shared(EVENT, "en"), "en") for row in ROWS]
 EMPTY = Delta(base="0", position="e.1", items=[], ops=tuple({op: 42} for op in OPS), unread=0, unseen=0, seen_upto=0)
 RESET = Reset(position="0", items=LINES[:2], unread=1, unseen=2, seen_upto=3, more=True)
 FRAMES = [
     encode(EMPTY),
     encode(msgspec.structs.replace(EMPTY, items=LINES, more=True)),
-    encode(msgspec.structs.replace(EMPTY, items=SPLICED)),
+    delta(**msgspec.structs.asdict(EMPTY) | {"items": SPLICED}),
     encode(msgspec.structs.replace(EMPTY, items=[Hidden(id=1, stamp=2)] * protocol.DELTA_ROWS)),
     asking(encode(EMPTY), "17"),
     encode(RESET),
@@ -336,6 +337,14 @@ FRAMES = [
     encode(Heartbeat("e.1")),
     *(encode(Bye(code, "why", wait)) for code in CODES for wait in (None, 2.0, 3)),
 ]
+
+
+@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize("ops", [(), EMPTY.ops])
+@pytest.mark.parametrize(("items", "ready"), [([], []), (LINES, SPLICED)])
+def test_a_delta_that_is_put_together_says_what_the_encoder_would(items, ready, ops, more):
+    named: Any = {"base": "e.40", "position": "e.44", "ops": ops, "unread": 2, "unseen": 1, "seen_upto": 43, "more": more}
+    assert json.loads(delta(items=ready, **named)) == json.loads(encode(Delta(items=items, **named)))
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: json.loads(frame)["type"])
