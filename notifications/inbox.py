@@ -356,9 +356,10 @@ def _rows_after(cursors: Mapping[Any, Cursor], found: Mapping[str, State]) -> di
     by_user: dict[Any, list[Notification]] = {user_id: [] for user_id in cursors}
     keys = {str(user_id): user_id for user_id in cursors}
     for row in read:
-        if row.event_id in events:
-            row.event = events[row.event_id]
-            by_user[keys[str(row.recipient_id)]].append(row)
+        row.event = events.get(row.event_id) or Event(pk=row.event_id)
+        if row.event_id not in events:  # somebody's SQL took it: told as deleted, and counted, so that no row hides behind it
+            row.deleted_at = timezone.now()
+        by_user[keys[str(row.recipient_id)]].append(row)
     return by_user
 
 

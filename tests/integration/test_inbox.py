@@ -477,6 +477,22 @@ def test_a_live_page_is_led_through_more_than_a_thousand_rows_in_parts(mina, oma
     assert numbers == list(range(1, RESET_ROWS + 101))
 
 
+@pytest.mark.parametrize("is_live", [False, True])
+def test_rows_whose_events_are_gone_hide_none_behind_them(mina, is_live):
+    """No constraint of the database's keeps a site's own SQL from deleting events."""
+    many(mina, RESET_ROWS + 100)
+    gone = list(Event.objects.order_by("pk").values_list("pk", flat=True)[:600])
+    Event.objects.filter(pk__in=gone)._raw_delete("default")
+    first = answer(mina, Cursor("", 0, is_live=is_live))
+    if not is_live:
+        assert first.rows is None  # a fresh page
+        return
+    assert first.is_partial
+    assert first.rows
+    assert {row.event for row, event in first.rows if event is None} == {row.event for row, _ in first.rows} & set(gone)
+    assert all(row.deleted is (event is None) for row, event in first.rows)
+
+
 def test_a_live_page_whose_old_rows_were_all_touched_again_gets_a_fresh_one(mina):
     """As by an undone "mark all as read": to be led through a whole history once more would take longer, the newest last."""
     many(mina, RESET_ROWS + 100)
