@@ -32,8 +32,8 @@ WAITED: Final = ("55P03", "57014")
 """SQLSTATEs of a wait that was given up: the ordinary relay would only wait once more."""
 ALREADY_PREPARED: Final = "42P05"
 OUT_OF_DATE: Final = "0A000"  # a column of the result has been altered since it was prepared
-_sessions: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-"""By the driver's connection: the names of what it has prepared."""
+_sessions: WeakKeyDictionary[Any, dict[str, bool]] = WeakKeyDictionary()
+"""By the driver's connection, the names of the statements that it has sent, and whether it has prepared them."""
 
 
 class Delivered(NamedTuple):
@@ -86,15 +86,17 @@ def deliver_at_once(alias: str, pairs: int) -> Delivered | None:
 def _execute(alias: str, cursor: Any, pairs: int) -> None:
     """Two statements: the second sees what was committed before it began, as whoever had the turn has done by then.
 
-    It is prepared once a session, for to plan it takes longer than the usual work. Not behind a transaction pooler, where it is
-    gone at the next transaction.
+    A session that comes again prepares it, for to plan it takes longer than the usual work. Not behind a transaction pooler,
+    where it is gone at the next transaction.
     """
     connection = connections[alias]
     marking, values = turn.marking_sql(connection), [timezone.now(), restricted_kinds()]
-    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+    name = None
+    if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        name = _prepared(cursor, _sql(alias, pairs, now="$1", kinds="$2"))
+    if name is None:
         cursor.execute(f"{marking}; {_sql(alias, pairs, now='%s', kinds='%s::text[]')}", values)
         return
-    name = _prepared(cursor, _sql(alias, pairs, now="$1", kinds="$2"))
     try:
         cursor.execute(f"{marking}; EXECUTE {name} (%s, %s)", values)
     except DatabaseError as error:
@@ -104,17 +106,21 @@ def _execute(alias: str, cursor: Any, pairs: int) -> None:
         raise
 
 
-def _prepared(cursor: Any, statement: str) -> str:
-    """The name under which this session knows the statement. The same statement has the same name in all of them."""
+def _prepared(cursor: Any, statement: str) -> str | None:
+    """The name under which this session knows the statement, the same in all of them. None at its first time, which may be the
+    only one: a request's, a command's."""
     name = f"live_notifications_{hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()}"
-    known = _sessions.setdefault(cursor.connection, set())
+    known = _sessions.setdefault(cursor.connection, {})
     if name not in known:
+        known[name] = False
+        return None
+    if not known[name]:
         try:
             cursor.execute(f"PREPARE {name} (timestamptz, text[]) AS {statement}")
         except DatabaseError as error:
             if _sqlstate(error) != ALREADY_PREPARED:
                 raise
-        known.add(name)
+        known[name] = True
     return name
 
 
