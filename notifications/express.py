@@ -31,7 +31,11 @@ KEYS: Final = (models.AutoField, models.BigAutoField, models.IntegerField, model
 WAITED: Final = ("55P03", "57014")
 """SQLSTATEs of a wait that was given up: the ordinary relay would only wait once more."""
 ALREADY_PREPARED: Final = "42P05"
+NOT_PREPARED: Final = "26000"
 OUT_OF_DATE: Final = "0A000"  # a column of the result has been altered since it was prepared
+PLANNING: Final = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off; "
+"""One plan a session, made at once, and one that stays good: each row that it looks for is found by an index, however large a
+table has become since, or however many events were pending when statistics were made."""
 _sessions: WeakKeyDictionary[Any, dict[str, bool]] = WeakKeyDictionary()
 """By the driver's connection, the names of the statements that it has sent, and whether it has prepared them."""
 
@@ -94,15 +98,14 @@ def _execute(alias: str, cursor: Any, pairs: int) -> None:
     name = None
     if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
         name = _prepared(cursor, _sql(alias, pairs, now="$1", kinds="$2"))
-    if name is None:
-        cursor.execute(f"{marking}; {_sql(alias, pairs, now='%s', kinds='%s::text[]')}", values)
-        return
+    statement = f"EXECUTE {name} (%s, %s)" if name else _sql(alias, pairs, now="%s", kinds="%s::text[]")
     try:
-        cursor.execute(f"{marking}; EXECUTE {name} (%s, %s)", values)
+        cursor.execute(f"{PLANNING}{marking}; {statement}", values)
     except DatabaseError as error:
-        _sessions.pop(cursor.connection, None)
-        if _sqlstate(error) == OUT_OF_DATE:
-            cursor.execute(f"DEALLOCATE {name}")
+        if name and _sqlstate(error) in (NOT_PREPARED, OUT_OF_DATE):
+            _sessions.pop(cursor.connection, None)
+            if _sqlstate(error) == OUT_OF_DATE:
+                cursor.execute(f"DEALLOCATE {name}")
         raise
 
 
@@ -116,7 +119,7 @@ def _prepared(cursor: Any, statement: str) -> str | None:
         return None
     if not known[name]:
         try:
-            cursor.execute(f"PREPARE {name} (timestamptz, text[]) AS {statement}")
+            cursor.execute(f"{turn.POSTGRES_LIMITS}PREPARE {name} (timestamptz, text[]) AS {statement}")  # it locks the tables
         except DatabaseError as error:
             if _sqlstate(error) != ALREADY_PREPARED:
                 raise

@@ -17,7 +17,7 @@ from django.utils import timezone
 from notifications.models import RelayTurn
 from notifications.savepoints import sends_several
 
-__all__ = ["IS_MINE", "attend", "exists", "forget", "is_attended", "marking_sql", "take", "take_and_read"]
+__all__ = ["IS_MINE", "POSTGRES_LIMITS", "attend", "exists", "forget", "is_attended", "marking_sql", "take", "take_and_read"]
 
 ATTENDED_SECONDS: Final = 15  # three sweeps: the longest time for which hubs that were killed are still relied upon
 SAID_SECONDS: Final = 4  # past which it is said anew

@@ -774,6 +774,32 @@ def test_a_group_is_served_on_whatever_row_it_stands(mina, omar, crew, held):
     assert_sound()
 
 
+def test_a_locked_table_is_waited_for_no_longer_where_the_statement_is_prepared(
+    mina, fresh_session, held, other_session, monkeypatch
+):
+    """As while an index is made. To prepare is to lock the tables too."""
+    monkeypatch.setattr(turn, "POSTGRES_LIMITS", "SET LOCAL lock_timeout = '500ms'; ")
+    relay_one(mina)
+    notify("plain", to=mina, title="t")
+    other_session.execute(f"LOCK TABLE {Inbox._meta.db_table} IN SHARE MODE")
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        relay()
+    assert time.monotonic() - started < 1.4
+    other_session.rollback()
+    relay()
+    assert numbers(mina) == [1, 2]
+
+
+def test_a_relay_that_failed_for_another_reason_stays_prepared(mina, held, postgres_only, way, prepared, monkeypatch):
+    with connection.cursor() as cursor, monkeypatch.context() as patch:
+        patch.setattr(turn, "POSTGRES_LIMITS", "SELECT 1 / 0; ")
+        if way == "at once":
+            assert express.deliver_at_once("default", PAIRS) == ([], [])
+        cursor.execute("SELECT 1")
+    assert relay_one(mina) == (AT_ONCE if way == "at once" else STEP_BY_STEP)
+
+
 def test_an_inbox_that_the_site_keeps_locked_is_waited_for_once(mina, held, other_session, monkeypatch):
     notify("plain", to=mina, title="first")
     relay()
