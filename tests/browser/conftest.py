@@ -165,7 +165,8 @@ from notifications.models import Event
 end = time.monotonic() + 2
 while Event.objects.filter(pending=True).exists() and time.monotonic() < end: time.sleep(0.01)
 """
-"""What was told is relayed by the server, if it lives: a page without scripts that is opened then shows it, or never."""
+"""What was told is relayed by the server, if it lives: a page without scripts that is opened then shows it, or never. A relay in
+another process tells nobody here, so it is asked for."""
 
 
 class Demo:
