@@ -17,14 +17,16 @@ from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
 from notifications.workers import Gathered, Worker
 
-__all__ = ["BUSY", "SIGNED_OUT", "Authority", "Refusal"]
+__all__ = ["BUSY", "LOOK_SECONDS", "SIGNED_OUT", "Authority", "Refusal"]
 
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS: Final = 3.0
 HANDSHAKES_AT_ONCE: Final = 2000  # that wait for their user: a crowd is asked for together, and who is refused comes again
 CHECK_SECONDS: Final = 10.0  # for which a session check is remembered: longer than any handshake
-SESSIONS_PER_QUERY: Final = 500
+SESSIONS_PER_QUERY: Final = 50  # a few milliseconds, and then a pause: one query for all would hold Python's lock far longer
+PAUSE_SECONDS: Final = 0.02
+LOOK_SECONDS: Final = 1.0  # all pauses of a look together
 
 
 class Refusal(NamedTuple):
@@ -99,14 +101,16 @@ class Authority:
         self._is_in_doubt.set()
 
     async def watch(self, seconds: float) -> None:
-        """Look at all sessions, then wait so long, or until there is doubt.
+        """Look at all sessions, a few at a time, then wait so long, or until there is doubt.
 
         Apart from the look at the inboxes: a session store that is slow or away holds up nobody's news.
         """
         self._is_in_doubt.clear()
         sockets = [socket for each in self._sockets.values() for socket in each]
-        for start in range(0, len(sockets), SESSIONS_PER_QUERY):
+        starts = range(0, len(sockets), SESSIONS_PER_QUERY)
+        for start in starts:
             await self._end_signed_out(sockets[start : start + SESSIONS_PER_QUERY])
+            await asyncio.sleep(min(PAUSE_SECONDS, LOOK_SECONDS / len(starts)))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_in_doubt.wait()

@@ -19,18 +19,20 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DatabaseError
 
-from notifications.authority import BUSY, Authority, Refusal
+from notifications.authority import BUSY, LOOK_SECONDS, Authority, Refusal
 from notifications.conf import app_settings
 from notifications.delivery import USERS_PER_QUERY, Delivery
 from notifications.frames import Letters
 from notifications.inbox import State, states
 from notifications.membership import Membership
+from notifications.outbox import event_alias
 from notifications.protocol import CloseCode, Heartbeat, Presence, WakeUp, encode
 from notifications.relay import Relayed, relay_due, sweep
 from notifications.ringer import ring, ringer
 from notifications.servers import before_stop, is_stopping
 from notifications.session import Identity
 from notifications.sockets import Socket
+from notifications.statements import checkpoint
 from notifications.workers import Worker
 
 __all__ = ["HEARTBEAT_SECONDS", "LONGEST_SPREAD_SECONDS", "Hub"]
@@ -46,6 +48,7 @@ SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: 
 SWEEP_SECONDS: Final = 5.0
 FIRST_SWEEP_SECONDS: Final = 0.5  # after the start: the process before this one may have been killed
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
+RELAYS_PER_CHECKPOINT: Final = 32  # SQLite's: news are out by then; at 1,000 pages, 70 relays, one would come before its news
 DRAIN_SECONDS: Final = 5.0  # for all goodbyes, on a machine that is busy starting the next server
 STOP_SECONDS: Final = 2.0
 LONGEST_BACKOFF_SECONDS: Final = 5.0
@@ -80,6 +83,7 @@ class Hub:
         self._is_relay_queued = False
         self._relay_rests_until = 0.0
         """By the monotonic clock."""
+        self._relays = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -216,6 +220,9 @@ class Hub:
         self._is_relay_queued = False
         try:
             self._after_relay(relay_due())
+            self._relays += 1
+            if self._relays % RELAYS_PER_CHECKPOINT == 0:
+                checkpoint(event_alias())
         except Exception as error:  # noqa: BLE001 - the sweep comes back to it
             logger.error("relay_stopped error=%r", error)
 
@@ -228,7 +235,7 @@ class Hub:
 
     async def _watermark(self) -> None:
         """Compare every connected user's inbox with the database; ask the layer for an echo."""
-        await asyncio.sleep(self._interval(sweep=SWEEP_SECONDS))
+        await asyncio.sleep(self._interval(SWEEP_SECONDS))
         if self.membership.is_shared:
             self._spawn(self.membership.ask_for_echo())
         everyone = self._everyone()
@@ -241,12 +248,14 @@ class Hub:
                     self.membership.doubt(socket.identity.user)
 
     async def _watch_sessions(self) -> None:
-        await self.authority.watch(self._interval())
+        await self.authority.watch(self._interval(LOOK_SECONDS))
 
-    def _interval(self, *, sweep: float = 0.0) -> float:
-        """`sweep`: where a layer that loses rings has lost "pending" too, the bound holds a sweep and then this look."""
+    def _interval(self, earlier: float) -> float:
+        """Between two looks, whose bound holds something else so long: a sweep, where a layer that loses rings has lost "pending"
+        too, or the look itself."""
         interval = app_settings.WATERMARK_SECONDS
-        seconds = max(interval - sweep, interval / 2) if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
+        shared = max(interval - earlier, interval / 2)
+        seconds = shared if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
         return float(seconds * random.uniform(0.8, 1.0))
 
     async def _sweep(self) -> None:

@@ -1,8 +1,7 @@
 """From an event's content and a row's state to what its reader sees, in the active language. No ORM, no I/O."""
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +13,8 @@ from notifications.rules import is_own_path, render_text
 
 __all__ = ["encoded", "item", "rendered", "safe_url", "shared", "site_language"]
 
-LINK: Final = re.compile(r"(https?://[^\s\\]|mailto:|/(?![/\\])|[?#])", re.IGNORECASE)
-UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+LINK: Final = re.compile(r"(https?://(?=[^\s\\])|mailto:|/(?![/\\])|[?#])[^\x00-\x20\x7f]*", re.IGNORECASE)
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def safe_url(url: str) -> str:
@@ -23,7 +22,7 @@ def safe_url(url: str) -> str:
 
     Asked when a URL is stored and again when it is rendered: a request header can change what `reverse()` returns.
     """
-    return url if LINK.match(url) and not UNPRINTABLE.search(url) else ""
+    return url if LINK.fullmatch(url) else ""
 
 
 def rendered(event: EventCopy) -> dict[str, Any]:
@@ -60,16 +59,18 @@ def shared(event: EventCopy, language: str) -> bytes:
     """What `rendered()` says in this language, as JSON without its opening brace: encoded once for all its readers."""
     content = event.content
     texts = [content["title"], content.get("body")]
-    texts += [content[name]["text"] for name in ("actor", "target") if content.get(name)]
-    texts += [action["label"] for action in content.get("actions", ())]
-    with _in(language, texts):
-        return msgspec.json.encode(rendered(event))[1:]
+    for reference in (content.get("actor"), content.get("target")):
+        if reference:
+            texts.append(reference["text"])
+    if content.get("actions"):
+        texts += [action["label"] for action in content["actions"]]
+    return _encoded_in(language, texts, rendered, event)[1:]
 
 
 def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
     """The JSON of `item()` in this language, from what is `shared()` by its readers; None if there is nothing to show."""
     if row.deleted or rest is None:
-        return msgspec.json.encode(item(row, None))
+        return _encode(item(row, None))
     return (
         b'{"id":%d,"number":%d,"stamp":%d,"read":%b,"archived":%b,"answer":%b,'
         % (
@@ -78,23 +79,18 @@ def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
             row.stamp,
             b"true" if row.read else b"false",
             b"true" if row.archived else b"false",
-            b'""' if row.answer is None else _answer(row.answer, language),
+            b'""' if row.answer is None else _encoded_in(language, [row.answer], render_text, row.answer),
         )
         + rest
     )
 
 
-def _answer(answer: str | Mapping[str, Any], language: str) -> bytes:
-    with _in(language, [answer]):
-        return msgspec.json.encode(render_text(answer))
-
-
-def _in(language: str, texts: Iterable[Any]) -> AbstractContextManager[Any]:
-    """That language, if any of the texts needs one: to change it costs as much as to render a notification."""
-    for text in texts:
-        if isinstance(text, dict):  # as it comes from JSON; an abstract class would cost more than all the rest
-            return override(language)
-    return nullcontext()
+def _encoded_in(language: str, texts: Iterable[Any], render: Callable[[Any], Any], stored: Any) -> bytes:
+    """What is rendered of it, as JSON: in that language, if any of its texts needs one. To change it costs as much as all the rest."""
+    if dict not in map(type, texts):  # as it comes from JSON
+        return _encode(render(stored))
+    with override(language):
+        return _encode(render(stored))
 
 
 def site_language(wanted: str) -> str:

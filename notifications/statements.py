@@ -21,6 +21,7 @@ __all__ = [
     "Advanced",
     "Due",
     "Span",
+    "checkpoint",
     "columns",
     "deliver",
     "due_events",
@@ -232,6 +233,14 @@ def _finish(connection: BaseDatabaseWrapper, ids: Collection[int]) -> None:
     table, pending, key = (connection.ops.quote_name(name) for name in (Event._meta.db_table, "pending", "id"))
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE {table} SET {pending} = NULL WHERE {key} IN ({_places(ids)})", list(ids))
+
+
+def checkpoint(alias: str) -> None:
+    """Move SQLite's write-ahead log into the database, which the commit that fills it would do before it returns."""
+    connection = connections[alias]
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # waits for nobody, keeps nobody waiting
 
 
 def read_fields() -> list[Any]:
