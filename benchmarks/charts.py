@@ -92,7 +92,7 @@ def curves(title: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:
 
 def _class(subject: str) -> str:
     way = subject.partition("-")[0]
-    return way if way in {"channels", "live"} else "other"
+    return {"channels": way, "tuned": "channels", "live": way}.get(way, "other")
 
 
 def _svg(title: str, parts: Sequence[str], height: int) -> str:

@@ -215,6 +215,7 @@ class StreamPage(Page, asyncio.Protocol):
 PAGES: Final[dict[str, type[Page]]] = {
     "bare": BarePage,
     "channels": SocketPage,
+    "tuned": SocketPage,
     "socketio": SocketIOPage,
     "eventstream": StreamPage,
     "live": LivePage,

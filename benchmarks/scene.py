@@ -29,6 +29,7 @@ __all__ = ["Scene", "Stage"]
 APPLICATIONS: Final = {
     "bare": "bare_app",
     "channels": "channels_app",
+    "tuned": "tuned_app",
     "socketio": "socketio_app",
     "eventstream": "http_app",
     "live": "live_app",

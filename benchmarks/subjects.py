@@ -10,6 +10,7 @@ __all__ = ["DATABASES", "LAYERS", "REFERENCE", "SERVERS", "WAYS", "Subject", "by
 WAYS: Final = {
     "bare": "the server alone",
     "channels": "plain Channels",
+    "tuned": "plain Channels, tuned",
     "socketio": "python-socketio",
     "eventstream": "django-eventstream",
     "live": "django-live-notifications",
@@ -25,7 +26,7 @@ class Subject:
     way: str
     server: str = "daphne"
     layer: str = "pubsub"
-    """Of others than `channels` and `live` it says no more than whether a Redis of their own is in use."""
+    """Of others than Channels' and the app's it says no more than whether a Redis of their own is in use."""
     database: str = "sqlite"
 
     @property
@@ -47,7 +48,7 @@ class Subject:
     @property
     def is_django(self) -> bool:
         """Its handshake is that of a signed-in user of Django's."""
-        return self.way in {"channels", "live"}
+        return self.way in {"channels", "tuned", "live"}
 
     @property
     def is_alone(self) -> bool:
@@ -67,7 +68,7 @@ def usual() -> list[Subject]:
     """What `make bench` compares if nothing else is asked for."""
     mine = [Subject("live", server) for server in SERVERS]
     mine += [Subject("live", "daphne", database="postgres")]
-    others = [Subject("channels", "uvicorn"), Subject("socketio", "uvicorn"), Subject("eventstream", "uvicorn")]
+    others = [Subject("tuned"), Subject("channels", "uvicorn"), Subject("socketio", "uvicorn"), Subject("eventstream", "uvicorn")]
     others += [Subject("bare"), Subject("bare", "uvicorn")]
     return [REFERENCE, *others, *mine]
 

@@ -59,9 +59,7 @@ def shared(event: EventCopy, language: str) -> bytes:
     """What `rendered()` says in this language, as JSON without its opening brace: encoded once for all its readers."""
     content = event.content
     texts = [content["title"], content.get("body")]
-    for reference in (content.get("actor"), content.get("target")):
-        if reference:
-            texts.append(reference["text"])
+    texts += [reference["text"] for reference in (content.get("actor"), content.get("target")) if reference]
     if content.get("actions"):
         texts += [action["label"] for action in content["actions"]]
     return _encoded_in(language, texts, rendered, event)[1:]
@@ -86,7 +84,7 @@ def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
 
 
 def _encoded_in(language: str, texts: Iterable[Any], render: Callable[[Any], Any], stored: Any) -> bytes:
-    """What is rendered of it, as JSON: in that language, if any of its texts needs one. To change it costs as much as all the rest."""
+    """What is rendered of it, as JSON: in that language if any of its texts needs one. To change it costs as much as the rest."""
     if dict not in map(type, texts):  # as it comes from JSON
         return _encode(render(stored))
     with override(language):

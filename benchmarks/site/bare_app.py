@@ -1,8 +1,9 @@
 """The floor under every application on a server: a ready text handed to the `send` of each socket, and nothing else. No user is
-asked for, no Django is there, nobody is told whether a frame arrived.
+asked for, no Django is there, nobody is told whether a frame arrived. The collector is set as this app's is.
 """
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -44,3 +45,8 @@ async def hear() -> None:
                 frame = {"type": "websocket.send", "text": text}
                 for send in list(sends.values()) if to == EVERYBODY else [sends[to]]:
                     await send(frame)
+
+
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000)

@@ -20,6 +20,7 @@ CLIENT_BOUND: Final = 0.9
 
 def warm_up(scene: Scene) -> None:
     """What every process does only once: imports, connections, compiled statements."""
+    scene.settle()  # a page whose group is still being joined is looked up then, and no row stands for what is pushed here
     for how in ("broadcast", "personal"):
         _push(scene, how, scene.users[:100] if how == "personal" else scene.users)
     scene.settle()

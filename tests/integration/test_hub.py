@@ -4,12 +4,14 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection, connections
 
 from notifications import Kind, notify
@@ -20,10 +22,10 @@ from notifications.inbox import mark, read_page
 from notifications.membership import Membership
 from notifications.models import Notification
 from notifications.protocol import Presence, WakeUp
-from notifications.session import Identity
+from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
 from notifications.stream import WINDOW_STEPS
-from tests.site.people import tell
+from tests.site.people import tell, users_with_sessions
 from tests.site.wire import LocalPage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -539,3 +541,49 @@ async def test_a_hub_that_is_asked_who_is_there_says_so(hub, mina, mina_session,
     ((presence,),) = [wake_up.present for wake_up in said]
     assert (presence.hub, presence.process.rpartition(":")[2]) == (hub.id, str(os.getpid()))
     assert (presence.sockets, presence.behind) == (1, 0)
+
+
+async def test_sessions_are_looked_at_a_few_at_a_time_and_all_of_them(hub, monkeypatch):
+    asked: list[int] = []
+
+    def authenticated(keys: Sequence[str]) -> Any:
+        asked.append(len(keys))
+        return authenticate(keys)
+
+    monkeypatch.setattr("notifications.authority.authenticate", authenticated)
+    monkeypatch.setattr("notifications.authority.SESSIONS_PER_QUERY", 2)
+    pages = [LocalPage(key) for _, key in await sync_to_async(users_with_sessions)(5)]
+    for page in pages:
+        await opened(page)
+    asked.clear()
+    await Session.objects.filter(session_key__in=[page.session for page in pages[::2]]).adelete()
+    hub.authority.doubt()
+    for page in pages[::2]:
+        assert await page.until_closed() == 4401
+    assert [page.close_code for page in pages[1::2]] == [None, None]
+    assert asked[:3] == [2, 2, 1]
+
+
+async def test_sqlites_log_is_emptied_beside_the_news_not_by_the_commit_that_brings_them(hub, mina, mina_session):
+    """A log of 1,000 pages is moved into the database by the commit that fills it, some milliseconds before its news."""
+    page = LocalPage(mina_session)
+    await opened(page)
+    if connection.vendor == "sqlite":
+        await sync_to_async(empty_the_log)()
+    titles = [f"n{number}" for number in range(100)]
+    for count, title in enumerate(titles, start=1):
+        await sync_to_async(notify)("plain", to=mina, title=title)
+        await page.until(lambda page, count=count: len(page.items) == count)
+        await hub.relayer.run(lambda: None)  # behind the checkpoint: one that meets a writer cannot start the log anew
+    assert page.titles == titles[::-1]
+    if connection.vendor == "sqlite":
+        assert await sync_to_async(log_pages)() < 700
+
+
+def empty_the_log() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def log_pages() -> float:
+    return Path(f"{connection.settings_dict['NAME']}-wal").stat().st_size / 4096
