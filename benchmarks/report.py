@@ -44,20 +44,21 @@ def lines(results: Results) -> Iterator[str]:
     yield ""
     yield from _notes(results)
     yield ""
-    yield from (f"{row[0]:52}{row[1]:28}{row[2]:>12}{row[3]:>24}{row[4]:>22}  {row[5]}" for row in table(results))
+    yield from (f"{row[0]:52}{row[1]:28}{row[2]:>12}{row[3]:>12}{row[4]:>24}{row[5]:>22}  {row[6]}" for row in table(results))
     if missing := sum(verdict.word == NOT_MEASURED for verdict in verdicts(results)):
         yield f"{missing} further targets were not measured"
 
 
-def table(results: Results) -> Iterator[tuple[str, str, str, str, str, str]]:
+def table(results: Results) -> Iterator[tuple[str, ...]]:
     """The targets that were measured, their head first."""
-    yield "what", "where", "plain", "to reach", "reached", "verdict"
+    yield "what", "where", "plain", "tuned", "to reach", "reached", "verdict"
     for verdict in verdicts(results):
         if verdict.word == NOT_MEASURED:
             continue
         target = verdict.target
         where = f"{target.subject.server}, {target.subject.layer}, {target.subject.database}"
-        yield target.name, where, _with_unit(verdict.plain, target.figure), verdict.bound, _reached(verdict), verdict.word
+        plain, tuned = (_with_unit(value, target.figure) for value in (verdict.plain, verdict.tuned))
+        yield target.name, where, plain, tuned, verdict.bound, _reached(verdict), verdict.word
 
 
 def page(told: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from benchmarks.figures import number, ratios, spread
 from benchmarks.results import Results, unit_of
-from benchmarks.subjects import REFERENCE, Subject
+from benchmarks.subjects import REFERENCE, TUNED, Subject
 
 __all__ = ["NOT_MEASURED", "PAGES", "TARGETS", "Target", "Verdict", "verdicts"]
 
@@ -32,6 +32,8 @@ class Verdict:
     target: Target
     plain: float | None
     """Plain Channels' median in the same run; None where it has no such figure."""
+    tuned: float | None
+    """The median of plain Channels at its best, likewise."""
     reached: float | None
     """The subject's median; None if it was not measured."""
     ratio: float | None
@@ -113,6 +115,7 @@ def verdicts(results: Results) -> Iterator[Verdict]:
         yield Verdict(
             target,
             plain=spread(reference).median if reference else None,
+            tuned=spread(tuned).median if (tuned := _values(results, target, TUNED)) else None,
             reached=spread(values).median if values else None,
             ratio=spread(found).median if found else None,
         )

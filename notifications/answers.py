@@ -1,6 +1,6 @@
 """What came of an action: shown to people instead of the buttons, in their languages, on every page and device of theirs.
 
-The site's view that a button posts to says it here; `inbox.py` takes the steps.
+The site's view that a button posts to says it here; `steps.py` takes the steps.
 """
 
 from typing import Any, Final
@@ -9,10 +9,10 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.utils.functional import Promise
 
-from notifications.inbox import set_answer
 from notifications.outbox import user_ids
 from notifications.protocol import LARGEST_NUMBER
 from notifications.rules import Text, stored_text
+from notifications.steps import set_answer
 
 __all__ = ["ANSWER_BYTES", "aanswer", "answer"]
 

@@ -17,16 +17,16 @@ from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
 from notifications.workers import Gathered, Worker
 
-__all__ = ["BUSY", "LOOK_SECONDS", "SIGNED_OUT", "Authority", "Refusal"]
+__all__ = ["BUSY", "SIGNED_OUT", "Authority", "Refusal"]
 
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS: Final = 3.0
 HANDSHAKES_AT_ONCE: Final = 2000  # that wait for their user: a crowd is asked for together, and who is refused comes again
 CHECK_SECONDS: Final = 10.0  # for which a session check is remembered: longer than any handshake
-SESSIONS_PER_QUERY: Final = 50  # a few milliseconds, and then a pause: one query for all would hold Python's lock far longer
+SESSIONS_PER_QUERY: Final = 50  # a few milliseconds, and then a pause: all of them at once would hold Python's lock far longer
 PAUSE_SECONDS: Final = 0.02
-LOOK_SECONDS: Final = 1.0  # all pauses of a look together
+PAUSES: Final = 0.1  # at most, of the time from one look to the next
 
 
 class Refusal(NamedTuple):
@@ -101,18 +101,21 @@ class Authority:
         self._is_in_doubt.set()
 
     async def watch(self, seconds: float) -> None:
-        """Look at all sessions, a few at a time, then wait so long, or until there is doubt.
+        """Look at all sessions, a few at a time, then wait until so long after the look began, or until there is doubt.
 
-        Apart from the look at the inboxes: a session store that is slow or away holds up nobody's news.
+        A store so slow that a look takes more than half of that is left alone for as long as it took. Apart from the look at the
+        inboxes: a session store that is slow or away holds up nobody's news.
         """
         self._is_in_doubt.clear()
+        started = time.monotonic()
         sockets = [socket for each in self._sockets.values() for socket in each]
         starts = range(0, len(sockets), SESSIONS_PER_QUERY)
         for start in starts:
             await self._end_signed_out(sockets[start : start + SESSIONS_PER_QUERY])
-            await asyncio.sleep(min(PAUSE_SECONDS, LOOK_SECONDS / len(starts)))
+            await asyncio.sleep(min(PAUSE_SECONDS, PAUSES * seconds / len(starts)))
+        took = time.monotonic() - started
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(seconds - took, took)):
                 await self._is_in_doubt.wait()
 
     def _check(self, check: SessionCheck) -> None:

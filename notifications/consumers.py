@@ -14,7 +14,7 @@ import msgspec
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from notifications import direct, inbox
+from notifications import direct, steps
 from notifications.authority import Refusal
 from notifications.hub import HEARTBEAT_SECONDS, Hub
 from notifications.items import site_language
@@ -238,7 +238,7 @@ class NotificationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
 def _carry_out(user_id: Any, command: Any) -> int:
     if isinstance(command, Seen):
-        return inbox.mark_seen(user_id, command.upto)
+        return steps.mark_seen(user_id, command.upto)
     upto = None if isinstance(command, Undelete) else command.upto
     action: Any = type(command).__name__.lower()
-    return inbox.mark(user_id, action, ids=command.ids, upto=upto, stamp=command.stamp)
+    return steps.mark(user_id, action, ids=command.ids, upto=upto, stamp=command.stamp)

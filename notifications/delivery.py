@@ -1,7 +1,7 @@
 """What each socket of a hub is sent: a step at once where it fits, else what a look at the database brings.
 
 A step is sent on to every socket whose page stands exactly where it starts; every other socket is *behind*, and one routine
-brings whatever is behind forward. `stream.py` decides, `inbox.py` reads, `frames.py` makes the text, `sockets.py` sends it.
+brings whatever is behind forward. `stream.py` decides, `replays.py` reads, `frames.py` makes the text, `sockets.py` sends it.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from notifications.frames import Frame, Letters, Shared, answered
-from notifications.inbox import Page, Replay, read_page, replay
+from notifications.inbox import Page, read_page
 from notifications.logs import is_due
 from notifications.protocol import CloseCode, Position, Step, asking
+from notifications.replays import Replay, replay
 from notifications.sockets import Socket
 from notifications.stream import Verdict
 from notifications.workers import Patience, Worker

@@ -19,9 +19,9 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from notifications.checks import messages
-from notifications.inbox import recount, renew_epochs
 from notifications.models import Event, Inbox, Notification
 from notifications.outbox import event_alias
+from notifications.steps import recount, renew_epochs
 
 __all__ = ["Finding", "Level", "counts", "database", "first_line", "new_epochs", "pending", "settings"]
 

@@ -1,6 +1,6 @@
 """The relay of narrow events in one round trip, where PostgreSQL can do all of it and the site has no word in it.
 
-What `relay.py` does in five, for the usual notification, which all its recipients may see. Where one of the narrow events that
+What `slices.py` does in five, for the usual notification, which all its recipients may see. Where one of the narrow events that
 are due is another sort, or the statement fails, nothing has been done, and the ordinary relay sees to all of them: so they keep
 their order, and it finds out which one is to blame.
 """

@@ -1,6 +1,6 @@
 """Without WebSocket: the socket's frames by HTTP, asked for now and then. Nothing but plain WSGI is needed.
 
-Flow goes on in `inbox.py`. `event_stream.py` is the other way without WebSocket, where the site runs under ASGI.
+Flow goes on in `replays.py`. `event_stream.py` is the other way without WebSocket, where the site runs under ASGI.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,10 @@ from django.views.decorators.http import require_safe
 from notifications.delivery import NOWHERE
 from notifications.frames import Frame, answered
 from notifications.hub import LONGEST_SPREAD_SECONDS, Hub
-from notifications.inbox import Cursor, read_page, replay
+from notifications.inbox import read_page
 from notifications.items import site_language
 from notifications.protocol import Position, hello
+from notifications.replays import Cursor, replay
 from notifications.ringer import ringer
 from notifications.session import read_only
 from notifications.stream import CATCH_UP_BYTES

@@ -5,9 +5,10 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from notifications.inbox import Page, Replay, State
+from notifications.inbox import Page, State
 from notifications.items import encoded, shared
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, EventCopy, Position, Reset, Row, Step, delta, encode, printed
+from notifications.replays import Replay
 
 __all__ = ["Frame", "Letters", "Shared", "answered", "replayed", "reset"]
 

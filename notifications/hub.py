@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from django.db import DatabaseError
 
-from notifications.authority import BUSY, LOOK_SECONDS, Authority, Refusal
+from notifications.authority import BUSY, Authority, Refusal
 from notifications.conf import app_settings
 from notifications.delivery import USERS_PER_QUERY, Delivery
 from notifications.frames import Letters
@@ -48,7 +48,7 @@ SILENCE_SECONDS: Final = 70.0  # a peer that sends nothing for so long is gone: 
 SWEEP_SECONDS: Final = 5.0
 FIRST_SWEEP_SECONDS: Final = 0.5  # after the start: the process before this one may have been killed
 UNSHARED_WATERMARK_SECONDS: Final = 2.0  # where no layer tells of other processes
-RELAYS_PER_CHECKPOINT: Final = 16  # SQLite's: news are out by then; at 1,000 pages, 70 relays, one would come before its news
+RELAYS_PER_CHECKPOINT: Final = 16  # on SQLite; at 1,000 pages, after some 70 relays, a commit would do it before its news are out
 DRAIN_SECONDS: Final = 5.0  # for all goodbyes, on a machine that is busy starting the next server
 STOP_SECONDS: Final = 2.0
 LONGEST_BACKOFF_SECONDS: Final = 5.0
@@ -235,7 +235,7 @@ class Hub:
 
     async def _watermark(self) -> None:
         """Compare every connected user's inbox with the database; ask the layer for an echo."""
-        await asyncio.sleep(self._interval(SWEEP_SECONDS))
+        await asyncio.sleep(self._interval(sweep=SWEEP_SECONDS))
         if self.membership.is_shared:
             self._spawn(self.membership.ask_for_echo())
         everyone = self._everyone()
@@ -248,13 +248,12 @@ class Hub:
                     self.membership.doubt(socket.identity.user)
 
     async def _watch_sessions(self) -> None:
-        await self.authority.watch(self._interval(LOOK_SECONDS))
+        await self.authority.watch(self._interval())
 
-    def _interval(self, earlier: float) -> float:
-        """Between two looks, whose bound holds something else so long: a sweep, where a layer that loses rings has lost "pending"
-        too, or the look itself."""
+    def _interval(self, *, sweep: float = 0.0) -> float:
+        """`sweep`: where a layer that loses rings has lost "pending" too, the bound holds a sweep and then this look."""
         interval = app_settings.WATERMARK_SECONDS
-        shared = max(interval - earlier, interval / 2)
+        shared = max(interval - sweep, interval / 2)
         seconds = shared if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
         return float(seconds * random.uniform(0.8, 1.0))
 

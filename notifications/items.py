@@ -84,7 +84,8 @@ def encoded(row: Row, rest: bytes | None, language: str) -> bytes:
 
 
 def _encoded_in(language: str, texts: Iterable[Any], render: Callable[[Any], Any], stored: Any) -> bytes:
-    """What is rendered of it, as JSON: in that language if any of its texts needs one. To change it costs as much as the rest."""
+    """The JSON of what `render` makes of `stored`, in that language if one of its texts has translations: to change the active
+    language costs as much as all the rest."""
     if dict not in map(type, texts):  # as it comes from JSON
         return _encode(render(stored))
     with override(language):

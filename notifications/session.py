@@ -31,10 +31,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.http import is_same_domain
 
-from notifications.inbox import forget
 from notifications.logs import is_due
 from notifications.protocol import SessionCheck, WakeUp
 from notifications.ringer import ring
+from notifications.steps import forget
 
 __all__ = ["Identity", "authenticate", "is_own_origin", "read_only", "session_hash", "session_key", "start"]
 

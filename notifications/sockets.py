@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final
 
-from notifications.inbox import Cursor
 from notifications.protocol import CloseCode, Position
+from notifications.replays import Cursor
 from notifications.session import Identity
 from notifications.stream import ASK_AT, Stream
 from notifications.transports import Transport

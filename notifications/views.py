@@ -26,9 +26,10 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from notifications.conf import app_settings
 from notifications.filters import EVERYTHING, SEARCH_CHARACTERS, Filter, kinds
-from notifications.inbox import ACTIONS, PAGE_ROWS, MarkAction, Page, Show, counts, mark_seen, read_page
-from notifications.inbox import mark as mark_rows
+from notifications.inbox import PAGE_ROWS, Page, Show, counts, read_page
 from notifications.protocol import IDS_PER_COMMAND, LARGEST_NUMBER
+from notifications.steps import ACTIONS, MarkAction, mark_seen
+from notifications.steps import mark as mark_rows
 
 __all__ = ["Listing", "Reading", "inbox", "inbox_url", "items", "login_url", "mark", "socket", "url_of"]
 

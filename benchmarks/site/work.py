@@ -153,7 +153,7 @@ class Live:
 
     def broadcast(self, users: Sequence[int], number: int) -> None:
         from notifications.protocol import WakeUp
-        from notifications.relay import PAIRS
+        from notifications.slices import PAIRS
 
         events = {number: self._event(number)}
         starts = range(0, len(users), PAIRS)
@@ -274,7 +274,9 @@ def burst(user: int, number: int, count: int) -> dict[str, float]:
     """That many notifications to one user, as fast as they can be made: a hundred a transaction, or all in one hop to a loop."""
     started = time.monotonic()
     if settings.SUBJECT.way != "live":
-        way().in_one_hop([user] * count, number)
+        told = way()
+        tell_each = told.in_one_hop if isinstance(told, Channels) else told.personal
+        tell_each([user] * count, number)
         return {"took": time.monotonic() - started}
     for first in range(number, number + count, 100):
         with transaction.atomic():

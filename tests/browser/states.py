@@ -17,7 +17,7 @@ FILL = f"""
 from datetime import datetime, timedelta
 from django.db import transaction
 from notifications import Action, answer, notify
-from notifications.inbox import mark
+from notifications.steps import mark
 from notifications.models import Event
 
 def tell(minutes, kind, title, body="", *, words=(), is_read=False, **more):

@@ -93,7 +93,7 @@ def test_a_tab_does_not_count_past_99_while_news_come_in(person, demo):
 @pytest.mark.parametrize("language", ["en-GB", "de-DE"])
 def test_the_page_fits_a_window_of_320_pixels(person, demo, language):
     demo.run(
-        "from notifications import notify\nfrom notifications.inbox import mark\n"
+        "from notifications import notify\nfrom notifications.steps import mark\n"
         "for number in range(200): notify('order.status', to=mina, title='Donaudampfschifffahrtsgesellschaft' * 5)\n"
         "mark(mina.pk, 'archive', upto=100)"
     )

@@ -412,7 +412,7 @@ def test_what_goes_away_leaves_the_focus_beside_it(person, demo, told):
     expect(part(panel, "notes")).to_be_focused()
 
     in_menu(row(panel, 28)).focus()
-    demo.run("from notifications.inbox import mark\nmark(mina.pk, 'read', upto=30)")
+    demo.run("from notifications.steps import mark\nmark(mina.pk, 'read', upto=30)")
     expect_unread(row(panel, 28), is_unread=False)
     expect(row(panel, 28)).to_be_focused()
 

@@ -84,9 +84,12 @@ def test_a_site_that_says_no_gets_none(mina, demo):
 def test_what_was_read_elsewhere_needs_no_toast_any_more(mina, demo):
     tell(demo, "one", "two")
     expect(mina.toasts).to_have_count(2)
-    demo.run("from notifications.inbox import mark, read_page\nmark(mina.pk, 'read', ids=[read_page(mina.pk).items[0].id])")
+    demo.run(
+        "from notifications.inbox import read_page\nfrom notifications.steps import mark\n"
+        "mark(mina.pk, 'read', ids=[read_page(mina.pk).items[0].id])"
+    )
     expect(mina.toasts).to_have_count(1)
-    demo.run("from notifications.inbox import mark\nmark(mina.pk, 'read', upto=2)")
+    demo.run("from notifications.steps import mark\nmark(mina.pk, 'read', upto=2)")
     expect(mina.toasts).to_have_count(0)
 
 
@@ -154,7 +157,7 @@ def test_what_was_seen_meanwhile_on_another_device_is_not_told_any_more(mina, de
     hide(mina.page)
     tell(demo, "one", "two")
     mina.expect_unseen(2)
-    demo.run("from notifications.inbox import mark_seen\nmark_seen(mina.pk, 2)")
+    demo.run("from notifications.steps import mark_seen\nmark_seen(mina.pk, 2)")
     mina.expect_unseen(0)
     tell(demo, "three")
     mina.expect_unseen(1)
@@ -243,7 +246,7 @@ def test_it_goes_when_it_was_read_elsewhere_and_when_somebody_comes_back(desktop
     mina.expect_unseen(2)
     mina.page.wait_for_timeout(800)
     assert [title for title, *_ in mina.page.evaluate(NOTES)] == ["one", "two"]
-    demo.run("from notifications.inbox import mark\nmark(mina.pk, 'read', upto=1)")
+    demo.run("from notifications.steps import mark\nmark(mina.pk, 'read', upto=1)")
     expect(mina.page.locator("[data-id][data-unread]")).to_have_count(1)
     assert [title for title, *_ in mina.page.evaluate(NOTES)] == ["two"]
     hide(mina.page, False)

@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from notifications import relay, turn
+from notifications import relay, slices, turn
 from notifications.models import Inbox, RelayTurn
 from tests.faults.checker import Commit, Witness, judge, percentile, settle
 from tests.servers import Missing, PostgresServer, postgres_server
@@ -95,7 +95,8 @@ async def test_a_lock_on_the_session_table_delays_nobodys_news(watchful_site, fi
         locked = percentile(await delays(people, pages, "locked", seconds), 0.95)
         with monkeypatch.context() as patch:
             patch.setattr(turn, "is_attended", lambda alias: False)  # so its rows are there
-            patch.setattr(relay, "ring", lambda wake_up: None)
+            for module in (relay, slices):
+                patch.setattr(module, "ring", lambda wake_up: None)
             started = time.monotonic()
             await tell(people[2][0], "never rung")
             await pages[2].until(lambda page: page.titles[0] == "never rung", 10)

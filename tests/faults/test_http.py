@@ -18,8 +18,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from notifications.inbox import mark, states
+from notifications.inbox import states
 from notifications.models import Event, Inbox, Notification
+from notifications.steps import mark
 from notifications.urls import urlpatterns
 from tests.site.client import new_session
 from tests.site.people import CSRF, tell_all

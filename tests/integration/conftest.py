@@ -68,8 +68,8 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[WakeUp]:
     """What was told to the hubs, in order."""
     heard: list[WakeUp] = []
-    monkeypatch.setattr("notifications.relay.ring", heard.append)
-    monkeypatch.setattr("notifications.ringer.ring", heard.append)
+    for module in ("relay", "ringer", "slices"):
+        monkeypatch.setattr(f"notifications.{module}.ring", heard.append)
     return heard
 
 

@@ -12,14 +12,17 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils.translation import gettext_lazy, override
 
-from notifications import Action, Text, aanswer, answer, inbox, notify, ringer, statements
+from notifications import Action, Text, aanswer, answer, notify, ringer, statements
+from notifications import steps as steps_module
 from notifications.answers import ANSWER_BYTES
-from notifications.inbox import Cursor, mark, mark_seen, read_page, recount, replay, states
+from notifications.inbox import read_page, states
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.outbox import CONTENT_BYTES, RECIPIENTS
 from notifications.protocol import Button, Hidden, Item, WakeUp
+from notifications.replays import Cursor, replay
 from notifications.signals import inbox_stepped
+from notifications.steps import mark, mark_seen, recount
 from tests.integration.page_reader import press, read, rows
 from tests.site.client import Page
 from tests.site.hostile import ADDRESSES, TEXTS
@@ -393,7 +396,7 @@ def test_what_arrives_has_no_answer(mina, omar, monkeypatch, way):
             statements._finish(connection, finished)
             return advanced
 
-        monkeypatch.setattr("notifications.relay.deliver", deliver)
+        monkeypatch.setattr("notifications.slices.deliver", deliver)
     ask([mina, omar])
     assert Notification.objects.filter(answer__isnull=True).count() == 2
     with connection.cursor() as cursor:
@@ -412,14 +415,14 @@ def test_a_hostile_answer_is_kept_and_told_as_the_text_that_it_is(mina, steps, t
 def test_a_failure_of_one_inbox_leaves_the_answers_before_it(people, monkeypatch):
     users = people(2)
     event = ask(users)
-    take = inbox._answer
+    take = steps_module._answer
 
     def fail_at_the_second(user_id: Any, *arguments: Any) -> int:
         if user_id == users[1].pk:
             raise RuntimeError("the database is away")
         return take(user_id, *arguments)
 
-    monkeypatch.setattr(inbox, "_answer", fail_at_the_second)
+    monkeypatch.setattr(steps_module, "_answer", fail_at_the_second)
     with pytest.raises(RuntimeError):
         answer(event, "Yes", to=users)
     assert [shown(user) for user in users] == [{"Is it yours?": "Yes"}, {"Is it yours?": ""}]

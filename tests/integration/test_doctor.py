@@ -18,9 +18,9 @@ from django.utils import timezone
 from notifications import doctor as doctor_module
 from notifications import notify
 from notifications import relay as relay_module
-from notifications.inbox import mark, mark_seen
 from notifications.models import Event, Inbox, Notification
 from notifications.signals import event_committed
+from notifications.steps import mark, mark_seen
 from tests.servers import free_port
 from tests.site.asgi import application
 from tests.site.doctor import doctor

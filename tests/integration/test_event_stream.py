@@ -16,10 +16,11 @@ from notifications import hub as hub_module
 from notifications import notify, socket_closed, socket_opened
 from notifications.event_stream import event_stream
 from notifications.hub import HEARTBEAT_SECONDS, SILENCE_SECONDS, Hub
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import DELTA_ROWS, RESET_ROWS, SessionCheck, WakeUp
 from notifications.sockets import Socket
+from notifications.steps import mark
 from notifications.stream import CATCH_UP_BYTES, WINDOW_STEPS
 from tests.integration.test_hub import Carrier
 from tests.site.events import LocalEventPage, Refused

@@ -26,9 +26,10 @@ from django.utils import timezone
 
 from notifications import Text, feeds, notify
 from notifications.hub import LONGEST_SPREAD_SECONDS
-from notifications.inbox import forget, mark, mark_seen, read_page, renew_epochs
+from notifications.inbox import read_page
 from notifications.models import Inbox
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, RESET_ROWS
+from notifications.steps import forget, mark, mark_seen, renew_epochs
 from notifications.stream import CATCH_UP_BYTES
 from tests.site.client import Page, new_session
 from tests.site.people import tell, tell_all

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from notifications import Kind, Text, filters, inbox, notify
 from notifications.filters import Filter
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
 from notifications.items import rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import EventCopy
+from notifications.steps import mark
 from tests.integration.page_reader import Element, press, read, rows, titles
 from tests.integration.test_page_tags import FRAME, PAYLOADS, with_templates
 

@@ -13,17 +13,20 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from notifications import Kind, notify
 from notifications import hub as hub_module
 from notifications.delivery import _read_pages
 from notifications.hub import Hub
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
 from notifications.membership import Membership
 from notifications.models import Notification
 from notifications.protocol import Presence, WakeUp
 from notifications.session import Identity, authenticate
 from notifications.sockets import Socket
+from notifications.statements import checkpoint
+from notifications.steps import mark
 from notifications.stream import WINDOW_STEPS
 from tests.site.people import tell, users_with_sessions
 from tests.site.wire import LocalPage
@@ -578,6 +581,33 @@ async def test_sqlites_log_is_emptied_beside_the_news_not_by_the_commit_that_bri
     assert page.titles == titles[::-1]
     if connection.vendor == "sqlite":
         assert await sync_to_async(log_pages)() < 700
+
+
+def test_a_site_that_leaves_its_log_to_another_program_is_left_alone(transactional_db):
+    asked = ["PRAGMA wal_autocheckpoint", "PRAGMA wal_checkpoint(PASSIVE)"] if connection.vendor == "sqlite" else []
+    with CaptureQueriesContext(connection) as queries:
+        checkpoint("default")
+    assert [query["sql"] for query in queries] == asked
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_autocheckpoint=0")
+            try:
+                with CaptureQueriesContext(connection) as queries:
+                    checkpoint("default")
+            finally:
+                cursor.execute("PRAGMA wal_autocheckpoint=1000")
+        assert [query["sql"] for query in queries] == asked[:1]
+
+
+def test_a_log_that_cannot_be_moved_is_told_and_stops_nothing(transactional_db, monkeypatch, caplog):
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setattr(connection, "cursor", broken_database)
+    checkpoint("default")
+    assert [record.getMessage().partition(" ")[0] for record in caplog.records] == ["checkpoint_failed"]
+
+
+def broken_database() -> Any:
+    raise OperationalError("the disk is full")
 
 
 def empty_the_log() -> None:

@@ -12,13 +12,15 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notifications import Text, frames, inbox, inbox_changed, notify
+from notifications import Text, frames, inbox, inbox_changed, notify, replays
 from notifications.frames import replayed
-from notifications.inbox import Cursor, forget, mark, mark_seen, read_page, recount, renew_epochs, replay, states
+from notifications.inbox import read_page, states
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import RESET_ROWS, Hidden, Item, Position, WakeUp
+from notifications.replays import Cursor, replay
 from notifications.signals import inbox_stepped
+from notifications.steps import forget, mark, mark_seen, recount, renew_epochs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -522,13 +524,13 @@ def many(user: Any, count: int) -> None:
 
 def test_a_prune_during_the_replay_calls_for_a_fresh_page(mina, monkeypatch):
     fill(mina, 4)
-    read, epoch = inbox._rows_after, Inbox.objects.get().epoch
+    read, epoch = replays._rows_after, Inbox.objects.get().epoch
 
     def pruned_meanwhile(*arguments: Any) -> Any:
         Inbox.objects.update(pruned=3)
         return read(*arguments)
 
-    monkeypatch.setattr(inbox, "_rows_after", pruned_meanwhile)
+    monkeypatch.setattr(replays, "_rows_after", pruned_meanwhile)
     assert answer(mina, Cursor(epoch, 1)).rows is None
 
 
@@ -539,14 +541,14 @@ def test_a_prune_within_the_step_that_a_page_is_in_the_middle_of_calls_for_a_fre
     epoch, top = Inbox.objects.values_list("epoch", "top").get()
     cursor = Cursor(epoch, top, ids[1])
     assert len(answer(mina, cursor).rows) == 2  # the premise
-    read = inbox._rows_after
+    read = replays._rows_after
 
     def pruned_meanwhile(*arguments: Any) -> Any:
         prune(mina, top)
         return read(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inbox, "_rows_after", pruned_meanwhile)
+        patch.setattr(replays, "_rows_after", pruned_meanwhile)
         assert answer(mina, cursor).rows is None
     assert answer(mina, cursor).rows is None
     assert answer(mina, Cursor(epoch, top)).rows == []
@@ -562,7 +564,7 @@ def test_what_arrived_during_a_replay_in_parts_is_not_skipped_by_its_next_part(m
     """A row that was marked after the state was read comes with a stamp beyond that state. What arrived before that mark has a
     lower stamp and is still to come."""
     fill(mina, 6)
-    read, base = inbox._rows_after, Position(Inbox.objects.get().epoch, 1)
+    read, base = replays._rows_after, Position(Inbox.objects.get().epoch, 1)
     newer: list[int] = []
 
     def arrived_and_marked_meanwhile(*arguments: Any) -> Any:
@@ -571,7 +573,7 @@ def test_what_arrived_during_a_replay_in_parts_is_not_skipped_by_its_next_part(m
         mark(mina.pk, "read", upto=6)
         return read(*arguments)
 
-    monkeypatch.setattr(inbox, "_rows_after", arrived_and_marked_meanwhile)
+    monkeypatch.setattr(replays, "_rows_after", arrived_and_marked_meanwhile)
     first = answer(mina, Cursor(*base))
     monkeypatch.setattr(frames, "DELTA_ROWS", 2)
     part = next(replayed(base, first, "en", {}))
@@ -581,14 +583,14 @@ def test_what_arrived_during_a_replay_in_parts_is_not_skipped_by_its_next_part(m
 
 def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monkeypatch):
     fill(mina, 2)
-    read, epoch = inbox._rows_after, Inbox.objects.get().epoch
+    read, epoch = replays._rows_after, Inbox.objects.get().epoch
 
     def news_meanwhile(*arguments: Any) -> Any:
         monkeypatch.undo()
         fill(mina, 1)
         return read(*arguments)
 
-    monkeypatch.setattr(inbox, "_rows_after", news_meanwhile)
+    monkeypatch.setattr(replays, "_rows_after", news_meanwhile)
     result = answer(mina, Cursor(epoch, 1))
     assert (result.state.position.top, [row.number for row, _ in result.rows]) == (2, [2])
     assert [row.number for row, _ in answer(mina, Cursor(epoch, 2)).rows] == [3]
@@ -598,14 +600,14 @@ def test_what_is_committed_during_the_replay_is_left_to_the_next_one(mina, monke
 def test_what_is_marked_during_the_replay_is_not_left_out_of_it(mina, monkeypatch, action):
     """The step that marked all up to a number carries no rows: a page that stands before it must have them."""
     ids = fill(mina, 3)
-    read, epoch = inbox._rows_after, Inbox.objects.get().epoch
+    read, epoch = replays._rows_after, Inbox.objects.get().epoch
 
     def marked_meanwhile(*arguments: Any) -> Any:
         monkeypatch.undo()
         mark(mina.pk, action, upto=2)
         return read(*arguments)
 
-    monkeypatch.setattr(inbox, "_rows_after", marked_meanwhile)
+    monkeypatch.setattr(replays, "_rows_after", marked_meanwhile)
     result = answer(mina, Cursor(epoch, 1))
     assert result.state.position.top == 3
     assert {ids[1], ids[2]} <= {row.event for row, _ in result.rows}
@@ -624,7 +626,7 @@ def test_many_rows_of_many_users_are_read_in_batches_not_user_by_user(people, dj
     for number in range(5):
         notify("plain", to=users, title=f"n{number}")
     cursors = {user.pk: Cursor("", 0) for user in users}
-    monkeypatch.setattr(inbox, "BATCH_ROWS", 30)  # of 60
+    monkeypatch.setattr(replays, "BATCH_ROWS", 30)  # of 60
     with django_assert_max_num_queries(8):  # two of states, three batches of two
         answers = replay(cursors)
     titles = {tuple(copy.content["title"] for _, copy in answers[user.pk].rows or () if copy) for user in users}

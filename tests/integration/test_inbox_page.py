@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from notifications import inbox, notify
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
 from notifications.models import Event
+from notifications.steps import mark
 from notifications.templatetags.notifications import notification_day
 from tests.integration.page_reader import Element, read
 

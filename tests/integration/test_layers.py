@@ -147,6 +147,7 @@ async def test_no_group_is_named_by_outside_text():
 async def test_a_missing_ring_is_made_up_for_by_the_watermark(watchful_site, mina, mina_session, monkeypatch):
     async with Page(watchful_site, mina_session) as page:
         await page.until(lambda page: page.position)
-        monkeypatch.setattr("notifications.relay.ring", lambda wake_up: None)
+        for module in ("relay", "slices"):
+            monkeypatch.setattr(f"notifications.{module}.ring", lambda wake_up: None)
         await tell(mina, "unrung")
         await page.until(lambda page: page.titles == ["unrung"], AT_ONCE_SECONDS)

@@ -8,9 +8,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from notifications import notify
-from notifications.inbox import mark
 from notifications.models import Event
 from notifications.protocol import DELTA_BYTES, DELTA_ROWS, RESET_ROWS
+from notifications.steps import mark
 from notifications.stream import WINDOW_BYTES, WINDOW_STEPS
 from tests.site.client import Page
 from tests.site.people import eventually, tell

@@ -17,8 +17,9 @@ from django.urls import clear_script_prefix, reverse, set_script_prefix
 from django.utils import timezone
 
 from notifications import notify, views
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
 from notifications.models import Inbox, Notification
+from notifications.steps import mark
 from notifications.templatetags import notifications as tags
 from tests.integration.page_reader import read, rows, titles
 

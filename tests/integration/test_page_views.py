@@ -13,8 +13,9 @@ from django.test import Client
 from django.urls import reverse
 
 from notifications import notify, views
-from notifications.inbox import mark, states
+from notifications.inbox import states
 from notifications.models import Inbox, Notification
+from notifications.steps import mark
 from tests.integration.page_reader import press, read, rows, titles
 
 pytestmark = pytest.mark.django_db(transaction=True)

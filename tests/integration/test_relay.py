@@ -15,14 +15,16 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from notifications import Kind, express, inbox_changed, notification_created, notify, turn
+from notifications import Kind, express, inbox_changed, notification_created, notify, slices, turn
 from notifications import relay as relay_module
-from notifications.inbox import Cursor, read_page, replay
+from notifications.inbox import read_page
 from notifications.models import Event, Inbox, Notification, RelayTurn
 from notifications.outbox import NARROW
 from notifications.protocol import WakeUp
-from notifications.relay import GUEST_SLICES, LONGEST_REST_SECONDS, PAIRS, RETRY_SECONDS, TRIES, relay, relay_due, sweep
+from notifications.relay import GUEST_SLICES, LONGEST_REST_SECONDS, RETRY_SECONDS, TRIES, relay, relay_due, sweep
+from notifications.replays import Cursor, replay
 from notifications.signals import event_committed
+from notifications.slices import PAIRS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -148,13 +150,13 @@ def test_an_event_is_relayed_once_however_often_it_is_looked_at(mina):
 
 def test_a_rollback_of_the_relay_leaves_no_hole(mina, held, monkeypatch, step_by_step):
     notify("plain", to=mina, title="t")
-    fan_out = relay_module._fan_out
+    fan_out = slices._fan_out
 
     def fail(*arguments: Any) -> None:
         fan_out(*arguments)
         raise OperationalError("the connection is gone")
 
-    monkeypatch.setattr(relay_module, "_fan_out", fail)
+    monkeypatch.setattr(slices, "_fan_out", fail)
     with pytest.raises(OperationalError):
         relay()
     assert (numbers(mina), Inbox.objects.count(), Event.objects.due().count()) == ([], 0, 1)
@@ -227,14 +229,14 @@ def test_a_deletion_that_rolls_back_takes_nothing_along(mina):
 def attempts(monkeypatch) -> list[tuple[bool, int]]:
     """Each committed slice: whether it was a wide event's, and how many pairs it held."""
     seen: list[tuple[bool, int]] = []
-    tell = relay_module._tell
+    tell = slices.tell
 
     def remember(done: Any) -> None:
         if done.events:
             seen.append((done.events[0].wide, sum(map(len, done.recipients.values()))))
         tell(done)
 
-    monkeypatch.setattr(relay_module, "_tell", remember)
+    monkeypatch.setattr(relay_module, "tell", remember)
     return seen
 
 
@@ -279,7 +281,7 @@ def test_a_wide_event_alternates_with_narrow_ones(people, mina, attempts, titles
     users = people(3 * PAIRS)
     notify("plain", to=users, title="wide")
     later = iter(range(2))
-    step = relay_module._slice
+    step = relay_module.slice_of
 
     def busy_site(*arguments: Any) -> Any:
         for number in later:
@@ -287,7 +289,7 @@ def test_a_wide_event_alternates_with_narrow_ones(people, mina, attempts, titles
             break
         return step(*arguments)
 
-    monkeypatch.setattr(relay_module, "_slice", busy_site)
+    monkeypatch.setattr(relay_module, "slice_of", busy_site)
     notify("plain", to=mina, title="narrow")
     relay()
     assert [wide for wide, _ in attempts] == [False, True, False, True, True]
@@ -298,7 +300,7 @@ def test_what_was_relayed_of_a_wide_event_before_a_crash_is_not_relayed_again(pe
     users = people(2 * PAIRS + 7)
     crew.user_set.add(*users)
     notify("plain", to=[*users[: PAIRS + 3], crew], title="t")
-    step, done = relay_module._slice, []
+    step, done = relay_module.slice_of, []
 
     def killed(*arguments: Any) -> Any:
         if done:  # in its second slice
@@ -306,7 +308,7 @@ def test_what_was_relayed_of_a_wide_event_before_a_crash_is_not_relayed_again(pe
         done.append(step(*arguments))
         return done[-1]
 
-    monkeypatch.setattr(relay_module, "_slice", killed)
+    monkeypatch.setattr(relay_module, "slice_of", killed)
     with pytest.raises(SystemExit):
         relay()
     assert Notification.objects.count() == PAIRS
@@ -500,7 +502,7 @@ def test_a_database_that_is_away_counts_for_no_events_try(mina, held, monkeypatc
     def away(*_: Any) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr(relay_module, "_fan_out", away)
+    monkeypatch.setattr(slices, "_fan_out", away)
     for _ in range(TRIES + 2):
         for look in (relay, sweep):
             with pytest.raises(OperationalError):
@@ -553,7 +555,7 @@ def test_who_fails_to_get_the_turn_leaves_at_once(mina, held, other_session):
 
 def in_the_midst(monkeypatch: pytest.MonkeyPatch, commit: Callable[[], Any], failures: list[BaseException]) -> None:
     """Once, when the relay has chosen its events and holds the turn, another thread does that."""
-    fan_out, others = relay_module._fan_out, iter(range(1))
+    fan_out, others = slices._fan_out, iter(range(1))
 
     def meanwhile(*arguments: Any) -> Any:
         for _ in others:
@@ -562,7 +564,7 @@ def in_the_midst(monkeypatch: pytest.MonkeyPatch, commit: Callable[[], Any], fai
             assert not thread.is_alive()
         return fan_out(*arguments)
 
-    monkeypatch.setattr(relay_module, "_fan_out", meanwhile)
+    monkeypatch.setattr(slices, "_fan_out", meanwhile)
 
 
 def test_who_lets_the_turn_go_takes_up_what_was_committed_meanwhile(mina, held, postgres_only, titles, monkeypatch, step_by_step):
@@ -608,7 +610,7 @@ def test_the_turn_row_that_somebody_removed_is_made_again(mina):
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 def test_a_transaction_that_lost_a_deadlock_or_serialization_is_repeated(mina, held, monkeypatch, sqlstate):
     notify("plain", to=mina, title="t")
-    step, losses = relay_module._slice, iter(range(relay_module.REPEATS - 1))
+    step, losses = relay_module.slice_of, iter(range(relay_module.REPEATS - 1))
 
     def lose(*arguments: Any) -> Any:
         for _ in losses:
@@ -617,7 +619,7 @@ def test_a_transaction_that_lost_a_deadlock_or_serialization_is_repeated(mina, h
             raise error
         return step(*arguments)
 
-    monkeypatch.setattr(relay_module, "_slice", lose)
+    monkeypatch.setattr(relay_module, "slice_of", lose)
     monkeypatch.setattr(relay_module.time, "sleep", lambda seconds: None)
     relay()
     assert numbers(mina) == [1]
@@ -922,7 +924,7 @@ def test_nothing_is_told_of_a_relay_that_rolled_back(mina, rung, held, monkeypat
     def fail(*_: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(relay_module, "_fan_out", fail)
+    monkeypatch.setattr(slices, "_fan_out", fail)
     with pytest.raises(OperationalError):
         relay()
     assert rung == []

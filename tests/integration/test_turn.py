@@ -22,7 +22,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def rung(monkeypatch) -> list[bool]:
     """For each ring of the relay's, whether it said "pending"."""
     rings: list[bool] = []
-    monkeypatch.setattr(relay_module, "ring", lambda wake_up: rings.append(wake_up.pending))
+    for module in ("relay", "slices"):
+        monkeypatch.setattr(f"notifications.{module}.ring", lambda wake_up: rings.append(wake_up.pending))
     return rings
 
 

@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifications import notify
-from notifications.inbox import ACTIONS, Cursor, forget, mark, mark_seen, read_page, recount, replay
+from notifications.inbox import read_page
 from notifications.items import item, rendered
 from notifications.models import Event, Inbox, Notification
 from notifications.protocol import DELTA_ROWS, Hidden, Item, WakeUp
+from notifications.replays import Cursor, replay
 from notifications.signals import inbox_stepped
+from notifications.steps import ACTIONS, forget, mark, mark_seen, recount
 from tests.site.sockets import only_on
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,10 +9,11 @@ from django.db.models import F
 from hypothesis import note
 
 from notifications import notify
-from notifications.inbox import mark, mark_seen, read_page, states
+from notifications.inbox import read_page, states
 from notifications.models import Event, Inbox, Notification
 from notifications.relay import relay
 from notifications.session import Identity
+from notifications.steps import mark, mark_seen
 from tests.simulator.expected import UNDO, Expected
 from tests.simulator.tabs import Browser, Tab, plain
 from tests.simulator.world import World

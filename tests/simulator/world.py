@@ -18,7 +18,22 @@ import pytest
 from django.core.management.color import no_style
 from django.db import connection
 
-from notifications import authority, delivery, frames, hub, inbox, membership, outbox, relay, ringer, sockets, stream, workers
+from notifications import (
+    authority,
+    delivery,
+    frames,
+    hub,
+    inbox,
+    membership,
+    outbox,
+    relay,
+    replays,
+    ringer,
+    slices,
+    sockets,
+    stream,
+    workers,
+)
 from notifications.hub import Hub
 from notifications.models import Event, Inbox, Notification
 from notifications.session import Identity
@@ -113,15 +128,15 @@ class World:
         for module, name, value in (
             (frames, "DELTA_ROWS", 3),
             (frames, "DELTA_BYTES", 1200),
-            (inbox, "RESET_ROWS", 9),
-            (inbox, "LED_ROWS", 4),
+            (replays, "RESET_ROWS", 9),
+            (replays, "LED_ROWS", 4),
             (outbox, "NARROW", outbox.NARROW),
             (ringer, "FEW", ringer.FEW),
             (ringer, "MESSAGE_BYTES", ringer.MESSAGE_BYTES),
             (hub, "random", random.Random(1)),
-            (inbox, "BATCH_ROWS", 8),
-            (inbox, "RESTRICTED", 3),
-            (relay, "PAIRS", 3),
+            (replays, "BATCH_ROWS", 8),
+            (replays, "RESTRICTED", 3),
+            (slices, "PAIRS", 3),
             (stream, "WINDOW_STEPS", 6),
             (stream, "WINDOW_BYTES", 4000),
         ):
@@ -183,19 +198,21 @@ class World:
     @contextlib.contextmanager
     def dying(self) -> Iterator[None]:
         """What is committed inside is rung by nobody."""
-        rings = vars(relay)["ring"], vars(ringer)["ring"]
-        vars(relay)["ring"] = vars(ringer)["ring"] = lambda wake_up: None
+        rings = [(module, vars(module)["ring"]) for module in (relay, ringer, slices)]
+        for module, _ in rings:
+            vars(module)["ring"] = lambda wake_up: None
         self.post.lost |= {self.channel(server) for server in range(SERVERS)}
         try:
             with self.acting(None):
                 yield
         finally:
-            vars(relay)["ring"], vars(ringer)["ring"] = rings
+            for module, ring in rings:
+                vars(module)["ring"] = ring
 
     @contextlib.contextmanager
     def disturbed(self, job: Callable[..., Any]) -> Iterator[None]:
         """If the job is a look at the database and something is to happen meanwhile, it does."""
-        if self.meanwhile is None or job not in (inbox.replay, delivery._read_pages):
+        if self.meanwhile is None or job not in (replays.replay, delivery._read_pages):
             yield
             return
         (queries, action), self.meanwhile = self.meanwhile, None

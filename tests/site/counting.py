@@ -20,7 +20,8 @@ def start() -> None:
 
 
 def _watch(sender: Any, connection: Any, **_: Any) -> None:
-    connection.execute_wrappers.append(_count)
+    if _count not in connection.execute_wrappers:  # which outlive what they wrap: a request's connection is made anew each time
+        connection.execute_wrappers.append(_count)
 
 
 def _count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

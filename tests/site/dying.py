@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from tests.site.asgi import application
 
-from notifications import relay, signals, turn  # isort: skip - models can be imported once the site has been set up
+from notifications import relay, signals, slices, turn  # isort: skip - models can be imported once the site has been set up
 
 __all__ = ["POINTS", "application"]
 
 POINTS: Final = ("before the relay", "before the ring")
 
-_after_commit, _ring = relay.after_commit, relay.ring  # type: ignore[attr-defined]
+_after_commit, _ring = relay.after_commit, slices.ring  # type: ignore[attr-defined]
 
 
 def _relay_after_commit(**named: Any) -> None:
@@ -39,5 +39,5 @@ def _die_at(point: str) -> None:
 
 signals.event_committed.disconnect(dispatch_uid="notifications.relay")
 signals.event_committed.connect(_relay_after_commit, dispatch_uid="notifications.relay")
-relay.ring = _ring_after_relay  # type: ignore[attr-defined]
+slices.ring = _ring_after_relay  # type: ignore[attr-defined]
 turn.is_attended = lambda alias: False  # a command that leaves the relaying to the hubs comes to no second point

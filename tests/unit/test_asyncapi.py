@@ -22,7 +22,6 @@ from jsonschema_rs import Draft7Validator
 import notifications
 from notifications import authority, consumers, event_stream, hub, protocol, sockets, stream
 from notifications.conf import defaults
-from notifications.inbox import ACTIONS
 from notifications.items import encoded, item, shared
 from notifications.protocol import (
     Ack,
@@ -47,6 +46,7 @@ from notifications.protocol import (
 )
 from notifications.rules import ACTIONS as ACTIONS_AT_MOST
 from notifications.rules import SEVERITIES
+from notifications.steps import ACTIONS
 
 ROOT = Path(notifications.__file__).parents[1]
 DOCUMENT = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())

@@ -8,9 +8,10 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import Action, Change, Draft, Kind, Text, aanswer, anotify, answer, notify, rule, signal_rule
 from notifications.filters import Filter
-from notifications.inbox import Page, State, mark, mark_seen, read_page, states
+from notifications.inbox import Page, State, read_page, states
 from notifications.models import Event
 from notifications.protocol import Item
+from notifications.steps import mark, mark_seen
 from notifications.testing import ChaosLayer, deliver
 
 paid = Signal()

@@ -4,7 +4,8 @@ from django.contrib.auth.models import User
 
 import notifications
 from notifications import Action, Change, Draft, Kind, Text, aanswer, anotify, answer, notify, rule, signal_rule
-from notifications.inbox import mark, read_page
+from notifications.inbox import read_page
+from notifications.steps import mark
 from notifications.testing import ChaosLayer
 
 joined = Kind("user.joined", severity="fatal")  # E: arg-type
