@@ -34,9 +34,8 @@ output: ContextVar[IO[str]] = ContextVar("output", default=sys.stdout)
 """Where a stage shows what it does."""
 STAGE_SECONDS = 1200  # a stage that hangs ends here, and fails
 INTERRUPT_SECONDS = 20  # what an interrupted stage gets to stop its servers
-BY_TWO = ["-n", "2", "--dist", "loadfile"]  # a module's tests share servers, so they stay together
 QUICK = ["-m", "not long"]
-BY_THREE = ["-n", "3", "--dist", "loadfile"]  # the long ones mostly wait
+BY_THREE = ["-n", "3", "--dist", "loadfile"]  # they mostly wait; a module's tests share servers, so they stay together
 SITE = {"DJANGO_SETTINGS_MODULE": "tests.site.settings"}
 DEMO = {"DJANGO_SETTINGS_MODULE": "project.settings"}
 OF_THE_DATABASE = [f"tests/faults/test_{name}.py" for name in ("database", "transactions", "writers")]
@@ -189,7 +188,7 @@ def unit(words: list[str]) -> Outcome:
 @stage
 def sqlite(words: list[str]) -> Outcome:
     return pytest(
-        "tests/integration", "tests/faults", "tests/conformance", words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": ""}
+        "tests/integration", "tests/faults", "tests/conformance", words=[*BY_THREE, *QUICK, *words], env={"DATABASE_URL": ""}
     )
 
 
@@ -197,7 +196,7 @@ def sqlite(words: list[str]) -> Outcome:
 def postgres(words: list[str]) -> Outcome:
     provide(programs.postgres_bin, apt="postgresql")
     with postgres_server() as server:
-        return pytest("tests/integration", *OF_THE_DATABASE, words=[*BY_TWO, *QUICK, *words], env={"DATABASE_URL": server.url})
+        return pytest("tests/integration", *OF_THE_DATABASE, words=[*BY_THREE, *QUICK, *words], env={"DATABASE_URL": server.url})
 
 
 @stage

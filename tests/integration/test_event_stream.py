@@ -83,6 +83,7 @@ async def asked(session: str | None = None, **scope: Any) -> tuple[int, dict[byt
 
 async def test_a_page_is_welcomed_brought_on_and_kept_current(hub, mina, mina_session):
     await tell(mina, "before")
+    await hub.relayer.run(lambda: None)  # behind the relay: the first page holds it
     async with LocalEventPage(mina_session) as page:
         await page.until(lambda page: page.titles == ["before"])
         await tell(mina, "live")
