@@ -38,7 +38,7 @@ class Subject:
         """For people."""
         layer = {"memory": "in-memory", "core": "core", "pubsub": "pub/sub"}[self.layer]
         layer = layer if self.is_django else "Redis"
-        server = "daphne with direct writes" if self.server == "direct" else self.server
+        server = "direct writes" if self.server == "direct" else self.server
         return f"{WAYS[self.way]}, {server}, {layer}, {'PostgreSQL' if self.database == 'postgres' else 'SQLite'}"
 
     @property
