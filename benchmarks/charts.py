@@ -65,7 +65,7 @@ def bars(title: str, found: Mapping[str, Spread]) -> str:
 
 def curves(title: str, lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """A line a subject through its medians, both axes from zero, named at its end."""
-    height, left, right, bottom = 300, 60, WIDTH - 310, 270
+    height, left, right, bottom = 300, 60, WIDTH - 330, 270
     widest = max(x for points in lines.values() for x, _ in points)
     highest = max(y for points in lines.values() for _, y in points) or 1.0
     parts = [f'<path class="axis" fill="none" d="M{left} {TOP}V{bottom}H{right}"/>']
