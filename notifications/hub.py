@@ -253,8 +253,7 @@ class Hub:
     def _interval(self, *, sweep: float = 0.0) -> float:
         """`sweep`: where a layer that loses rings has lost "pending" too, the bound holds a sweep and then this look."""
         interval = app_settings.WATERMARK_SECONDS
-        shared = max(interval - sweep, interval / 2)
-        seconds = shared if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
+        seconds = max(interval - sweep, interval / 2) if self.membership.is_shared else min(interval, UNSHARED_WATERMARK_SECONDS)
         return float(seconds * random.uniform(0.8, 1.0))
 
     async def _sweep(self) -> None:
