@@ -98,7 +98,7 @@ class Delivery:
     async def heal(self) -> None:
         """Bring forward whatever is behind, all of the same moment in one look."""
         await self._is_behind.wait()
-        await asyncio.sleep(self._patience.seconds)
+        await self._patience.gather()
         self._is_behind.clear()
         sockets = self._chosen()
         if self._behind:

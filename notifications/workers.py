@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 GATHER_SECONDS: Final = 0.003
 CROWD: Final = 25  # a second: from so many on, all who come within CROWD_SECONDS share one job
 CROWD_SECONDS: Final = 0.25
+QUIET_SECONDS: Final = 0.01
+QUIET_GAPS: Final = 5  # the usual time between two of them: by chance one in 150 takes longer
 MOST: Final = 200  # of a crowd in one job: the first have their answer while the last still wait
 STOP_SECONDS: Final = 2.0
 _here = threading.local()
@@ -47,8 +49,8 @@ class Worker:
 
 
 class Patience:
-    """How long to gather before a job that several can share: a few milliseconds, and the longer the more have come within the
-    last second. After a restart a thousand pages come back spread over half a minute: too far apart for milliseconds.
+    """Gathering before a job that several can share: for a few milliseconds, and the longer the more have come within the last
+    second. After a restart a thousand pages come back spread over half a minute: too far apart for milliseconds.
     """
 
     def __init__(self) -> None:
@@ -57,11 +59,20 @@ class Patience:
     def came(self) -> None:
         self._came.append(time.monotonic())
 
-    @property
-    def seconds(self) -> float:
-        second_ago = time.monotonic() - 1.0
-        recent = sum(at > second_ago for at in self._came)
-        return GATHER_SECONDS + CROWD_SECONDS * max(recent - 1, 0) / CROWD
+    async def gather(self) -> None:
+        """Wait for those who are still coming. Some come only when these have had their answers: those nobody can wait for."""
+        now = time.monotonic()
+        recent = sum(at > now - 1.0 for at in self._came)
+        ends = now + CROWD_SECONDS * max(recent - 1, 0) / CROWD
+        await asyncio.sleep(GATHER_SECONDS)
+        while (left := ends - time.monotonic()) > 0 and not self._is_over():  # noqa: ASYNC110 - that nobody comes is no event
+            await asyncio.sleep(min(left, QUIET_SECONDS))
+
+    def _is_over(self) -> bool:
+        """Nobody has come for much longer than it took one after the other to come."""
+        first, last = self._came[0], self._came[-1]
+        usual = (last - first) / len(self._came)
+        return time.monotonic() - last > max(QUIET_SECONDS, QUIET_GAPS * usual)
 
 
 class Gathered:
@@ -89,7 +100,7 @@ class Gathered:
         is_full = False
         while self._asking:
             if not is_full:
-                await asyncio.sleep(self._patience.seconds)
+                await self._patience.gather()
             is_full = len(self._asking) > MOST
             asking = {key: self._asking.pop(key) for key in list(self._asking)[:MOST]}
             try:
