@@ -73,6 +73,15 @@ async def test_it_is_found_under_every_language_that_the_site_prints_it_in(route
             assert await route(printed(language)) == "notifications"
 
 
+async def test_one_that_moves_is_found_where_it_is_now(route, settings):
+    """Addresses are resolved once, for the address book of that moment."""
+    assert await route("/notifications/socket/") == "notifications"
+    assert await route("/en/inbox/socket/") == "site"
+    settings.ROOT_URLCONF = __name__
+    assert await route("/notifications/socket/") == "site"
+    assert await route("/en/inbox/socket/") == "notifications"
+
+
 @pytest.mark.parametrize("path", ["/inbox/socket/", "/fr/inbox/socket/", "/notifications/socket/", "/de/socket/"])
 async def test_in_no_language_it_is_not(route, settings, path):
     settings.ROOT_URLCONF = __name__
