@@ -103,6 +103,17 @@ def test_what_could_not_be_loaded_is_tried_again_on_demand(mina):
     expect(error).to_be_hidden()
 
 
+def test_a_fresh_first_page_clears_what_could_not_be_loaded(mina, demo):
+    mina.page.route("**/items/*", lambda route: route.abort())
+    mina.rows.last.scroll_into_view_if_needed()
+    error = note(mina, "Couldn't load.")
+    expect(error).to_be_in_viewport()
+    mina.page.unroute("**/items/*")
+    demo.run("from notifications.models import Inbox; Inbox.objects.filter(pk=mina.pk).update(epoch='restored')")
+    expect(error).to_be_hidden()
+    expect(mina.rows).to_have_count(30)
+
+
 def test_a_list_that_has_been_followed_down_stays_as_deep_when_the_server_is_asked_again(mina, demo):
     mina.rows.last.scroll_into_view_if_needed()
     expect(mina.rows).to_have_count(30)

@@ -70,6 +70,12 @@ def test_there_are_never_more_than_three(mina, demo):
         expect(mina.toasts.last).to_contain_text(title)
     expect(mina.toasts).to_have_count(3)
     expect(mina.toasts.first).to_contain_text("two")
+    mina.toasts.first.get_by_role("button", name="Dismiss").focus()
+    tell(demo, "five")
+    expect(mina.toasts.last).to_contain_text("five")
+    expect(mina.toasts).to_have_count(3)
+    expect(mina.toasts.first.get_by_role("button", name="Dismiss")).to_be_focused()
+    expect(mina.toasts.first).to_contain_text("two")
 
 
 def test_a_site_that_says_no_gets_none(mina, demo):

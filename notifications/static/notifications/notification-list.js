@@ -317,7 +317,10 @@ export class NotificationList extends HTMLElement {
       }
       this.#put(element, row);
     }
-    if (change.reset) this.removeAttribute("loading");
+    if (change.reset) {
+      this.removeAttribute("loading");
+      show(this, "error", false);
+    }
     const { unread, counts = { unread } } = change;
     if (unread !== undefined) show(this, "mark-all", unread);
     for (const [name, count = NaN] of Object.entries(counts)) {

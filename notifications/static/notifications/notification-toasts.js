@@ -143,7 +143,8 @@ export class NotificationToasts extends HTMLElement {
     this.#attend();
     memory("shown", `${tabs()} ${item.number}`);
     const others = this.#toasts().slice(0, -1);
-    if (others.length === MOST) this.#dismiss(others.find((each) => this.#shown.get(each)?.countdown) ?? others[0]);
+    const spare = others.filter((each) => !each.contains(document.activeElement)); // somebody is about to press something in it
+    if (others.length === MOST) this.#dismiss(spare.find((each) => this.#shown.get(each)?.countdown) ?? spare[0]);
     return toast;
   }
 
