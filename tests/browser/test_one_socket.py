@@ -108,6 +108,14 @@ def leader(tabs: list[Tab]) -> Tab:
         tabs[0].page.wait_for_timeout(20)
 
 
+def expect_one_connection(tabs: list[Tab]) -> None:
+    """Soon: to close one takes an answer of the server's, and a tab that has just given up the lead may still wait for it."""
+    deadline = time.monotonic() + 20
+    while (count := sum(tab.connections for tab in tabs)) != 1:
+        assert time.monotonic() < deadline, f"{count} connections"
+        tabs[0].page.wait_for_timeout(20)
+
+
 def seconds_until_led(tabs: list[Tab], since: float) -> float:
     """How long after this moment the server had answered the one that leads now."""
     return float(leader(tabs).page.evaluate("window.welcomed")) / 1000 - since
@@ -137,7 +145,7 @@ def test_when_the_leading_tab_is_closed_another_takes_over_soon(mina, demo):
     demo.run("halcyon.move_to('shipped', by=noor)")
     for tab in tabs:
         tab.expect_unseen(1)
-    assert sum(tab.connections for tab in tabs) == 1
+    expect_one_connection(tabs)
 
 
 def test_when_the_leading_tab_goes_to_another_page_nothing_is_lost(mina, demo):
@@ -165,8 +173,8 @@ def test_when_the_leading_tab_is_frozen_another_takes_over_and_it_catches_up_whe
     browser.send("Page.setWebLifecycleState", {"state": "active"})
     frozen.listening()
     frozen.expect_unseen(1)
-    assert not frozen.leads
-    assert sum(tab.connections for tab in tabs) == 1
+    assert leader(tabs) is other
+    expect_one_connection(tabs)
 
 
 def test_when_the_leading_tab_hangs_another_takes_over_and_it_follows_when_it_is_back(mina, demo, record_property):
@@ -184,8 +192,8 @@ def test_when_the_leading_tab_hangs_another_takes_over_and_it_follows_when_it_is
         demo.run("from notifications import notify\nnotify('order.status', to=mina, title='Moved')")
         for tab in (other, busy):
             tab.expect_unseen(len(taken))
-        assert not busy.leads
-        assert sum(tab.connections for tab in tabs) == 1
+        assert leader(tabs) is other
+        expect_one_connection(tabs)
     record_property("seconds until it was taken over", str(taken))
     assert min(taken) < HAND_OVER_SECONDS
 
