@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, WebSocket, expect
 
 from tests.conftest import not_run
 from tests.servers import AsgiProcess, Missing, daphne_process, programs
@@ -267,6 +267,31 @@ class Window:
         else:
             expect(self.badge).to_be_hidden()
             expect(self.bell).to_have_accessible_name("Notifications")
+
+
+class CountedWindow(Window):
+    """A window whose sockets are counted."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        super().__init__(page, base)
+        self.sockets: list[WebSocket] = []
+        """All that it has opened."""
+        page.on("websocket", self.opened)
+
+    def opened(self, socket: WebSocket) -> None:
+        self.sockets.append(socket)
+
+    @property
+    def connections(self) -> int:
+        return sum(not socket.is_closed() for socket in self.sockets)
+
+
+def expect_one_connection(*windows: CountedWindow) -> None:
+    """Soon: to close one takes an answer of the server's, and a window that has just given its own up may still wait for it."""
+    deadline = time.monotonic() + 20
+    while (count := sum(window.connections for window in windows)) != 1:
+        assert time.monotonic() < deadline, f"{count} connections"
+        windows[0].page.wait_for_timeout(20)
 
 
 class Person:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, WebSocket, expect
+from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.browser.conftest import Demo, Person, Window
+from tests.browser.conftest import CountedWindow, Demo, Person, expect_one_connection
 from tests.servers import programs
 from tests.servers.process import HOST, ServerProcess
 
@@ -67,21 +67,12 @@ def mina(chromium: Browser, demo: Demo, sessions: dict[str, str], faults: list[s
     context.clear_cookies()
 
 
-class Tab(Window):
-    """A window whose sockets are counted."""
+class Tab(CountedWindow):
+    """A window that knows when it was welcomed."""
 
     def __init__(self, page: Page, base: str) -> None:
         super().__init__(page, base)
-        self.sockets: list[WebSocket] = []
-        page.on("websocket", self.opened)
         page.add_init_script(WATCH)
-
-    def opened(self, socket: WebSocket) -> None:
-        self.sockets.append(socket)
-
-    @property
-    def connections(self) -> int:
-        return sum(not socket.is_closed() for socket in self.sockets)
 
     @property
     def leads(self) -> bool:
@@ -108,14 +99,6 @@ def leader(tabs: list[Tab]) -> Tab:
         tabs[0].page.wait_for_timeout(20)
 
 
-def expect_one_connection(tabs: list[Tab]) -> None:
-    """Soon: to close one takes an answer of the server's, and a tab that has just given up the lead may still wait for it."""
-    deadline = time.monotonic() + 20
-    while (count := sum(tab.connections for tab in tabs)) != 1:
-        assert time.monotonic() < deadline, f"{count} connections"
-        tabs[0].page.wait_for_timeout(20)
-
-
 def seconds_until_led(tabs: list[Tab], since: float) -> float:
     """How long after this moment the server had answered the one that leads now."""
     return float(leader(tabs).page.evaluate("window.welcomed")) / 1000 - since
@@ -124,7 +107,7 @@ def seconds_until_led(tabs: list[Tab], since: float) -> float:
 @pytest.mark.timeout(300)
 def test_twenty_tabs_have_one_connection_and_all_show_the_news(mina, demo):
     tabs = [open_tab(mina) for _ in range(TABS)]
-    assert sum(tab.connections for tab in tabs) == 1
+    expect_one_connection(*tabs)
     assert sum(len(tab.sockets) for tab in tabs) == 1
     demo.run("halcyon.move_to('shipped', by=noor)")
     for tab in tabs:
@@ -145,7 +128,7 @@ def test_when_the_leading_tab_is_closed_another_takes_over_soon(mina, demo):
     demo.run("halcyon.move_to('shipped', by=noor)")
     for tab in tabs:
         tab.expect_unseen(1)
-    expect_one_connection(tabs)
+    expect_one_connection(*tabs)
 
 
 def test_when_the_leading_tab_goes_to_another_page_nothing_is_lost(mina, demo):
@@ -174,7 +157,7 @@ def test_when_the_leading_tab_is_frozen_another_takes_over_and_it_catches_up_whe
     frozen.listening()
     frozen.expect_unseen(1)
     assert leader(tabs) is other
-    expect_one_connection(tabs)
+    expect_one_connection(*tabs)
 
 
 def test_when_the_leading_tab_hangs_another_takes_over_and_it_follows_when_it_is_back(mina, demo, record_property):
@@ -193,7 +176,7 @@ def test_when_the_leading_tab_hangs_another_takes_over_and_it_follows_when_it_is
         for tab in (other, busy):
             tab.expect_unseen(len(taken))
         assert leader(tabs) is other
-        expect_one_connection(tabs)
+        expect_one_connection(*tabs)
     record_property("seconds until it was taken over", str(taken))
     assert min(taken) < HAND_OVER_SECONDS
 

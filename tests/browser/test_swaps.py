@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import CDPSession, Page, WebSocket, expect
+from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.conftest import Person, Window
+from tests.browser.conftest import CountedWindow, Person, expect_one_connection
 from tests.browser.look import Look, look_site
 
 VISITS = 5
@@ -18,18 +18,13 @@ def site(tmp_path_factory, redis_url) -> Any:
         yield site
 
 
-class Swapping(Window):
+class Swapping(CountedWindow):
     """A window of Mina's on pages of this library."""
 
     def __init__(self, page: Page, base: str, library: str) -> None:
         super().__init__(page, base)
         self.library = library
-        self.sockets: list[WebSocket] = []
-        page.on("websocket", self.hear)
         self.devtools: CDPSession = page.context.new_cdp_session(page)
-
-    def hear(self, socket: WebSocket) -> None:
-        self.sockets.append(socket)
 
     def listening(self) -> "Swapping":
         """A part may bring another element for the socket, which then waits behind the first."""
@@ -50,10 +45,6 @@ class Swapping(Window):
         expect(self.page.locator("#old")).to_have_count(0)
         expect(self.page.locator("#part notification-list")).to_have_count(1)
         self.listening()
-
-    @property
-    def connections(self) -> int:
-        return sum(not socket.is_closed() for socket in self.sockets)
 
     def left(self) -> dict[str, int]:
         """What is alive after the garbage has been collected: listeners, nodes, and our elements, on the page or not."""
@@ -108,7 +99,7 @@ def test_after_many_visits_a_page_hears_once_and_nothing_of_the_others_is_left(m
     before, after = alive
     record_property("alive after half of the visits, and after all", f"{before}, {after}")
     assert mina.has_stayed, "it was the library that put the pages in each other's place"
-    assert mina.connections == 1
+    expect_one_connection(mina)
     for name in ("stream", "bell", "list", "toasts"):
         assert after[name] == before[name], after
     assert after["jsEventListeners"] <= before["jsEventListeners"] + 5
@@ -152,7 +143,7 @@ def test_what_is_told_between_two_pages_is_on_the_next_one_and_on_those_that_one
         expect(mina.page.locator(".notifications-panel [data-id]", has_text=title)).to_have_count(1)
     expect(mina.page.locator("notification-bell > button")).to_have_count(1)
     assert mina.has_stayed
-    assert mina.connections == 1
+    expect_one_connection(mina)
     expect_told_once(mina, tell(site, "on the first page"))
 
 
@@ -163,6 +154,6 @@ def test_a_part_that_is_put_in_the_place_of_another_stands_where_the_page_does(m
     mina.swap_part()
     expect(mina.rows.filter(has_text=title)).to_have_count(1)
     expect_told_once(mina, tell(site, "after the part"))
-    assert mina.connections == 1
+    expect_one_connection(mina)
     assert len(mina.sockets) == 1, "the page has kept its line"
     assert mina.has_stayed
