@@ -1,6 +1,7 @@
 """The list, in the bell's panel and on its page: tabs, what waits above, what is further down, keys, second thoughts, actions."""
 
 import re
+import time
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +13,11 @@ from notifications import notify
 for number in range({first}, {last} + 1):
     notify('order.status', to=mina, title=f'Order {{number}} moved', actor='Noor', url='/orders/1044/')
 """
+IS_WHOLE = """(element) => {
+  const { left, right, top, bottom } = element.getBoundingClientRect();
+  const corners = [left + 8, right - 8].flatMap((x) => [top + 8, bottom - 8].map((y) => document.elementFromPoint(x, y)));
+  return corners.every((found) => element.contains(found));
+}"""
 
 
 def tell(demo, first, last=None):
@@ -64,6 +70,14 @@ def expect_unread(row, is_unread=True):
 def from_menu(row, name):
     row.locator("summary").click()
     row.locator("details").get_by_role("button", name=name, exact=True).click()
+
+
+def expect_whole(element):
+    """Nothing lies over it, nor does it reach beyond what is seen."""
+    deadline = time.monotonic() + 20
+    while not element.evaluate(IS_WHOLE):
+        assert time.monotonic() < deadline, element
+        element.page.wait_for_timeout(20)
 
 
 def press(window, *keys):
@@ -175,6 +189,7 @@ def test_tabs_switch_the_list_in_place_and_tell_how_many_there_are(panel):
     expect(tabs.get_by_role("link", name="Unread")).to_have_text("Unread 29")
     from_menu(row(panel, 29), "Archive")
     expect(row(panel, 29)).to_have_count(0)
+    expect(tabs.get_by_role("link", name="Unread")).to_have_text("Unread 28")  # the server has heard
 
     tabs.get_by_role("link", name="Archived").click()
     expect(tabs.get_by_role("link", name="Archived")).to_have_attribute("aria-current", "true")
@@ -183,6 +198,7 @@ def test_tabs_switch_the_list_in_place_and_tell_how_many_there_are(panel):
     expect(tabs.get_by_role("link")).to_have_text(["All 29", "Unread 28", "Archived 1"])
     from_menu(row(panel, 29), "Move to inbox")
     expect(panel.page.get_by_text("Nothing archived")).to_be_visible()
+    expect(tabs.get_by_role("link", name="Unread")).to_have_text("Unread 29")
 
     tabs.get_by_role("link", name="Unread").click()
     expect(panel.rows).to_have_count(20)
@@ -198,6 +214,31 @@ def test_a_tab_opens_a_page_for_who_wants_one(panel):
     with panel.page.context.expect_page() as page:
         panel.page.get_by_role("link", name="Unread").click(modifiers=["ControlOrMeta"])
     expect(page.value).to_have_url(re.compile(r"/notifications/\?show=unread$"))
+
+
+# --- Menus ---
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 720}, {"width": 375, "height": 667}])
+def test_the_menu_of_the_only_row_is_seen_whole_over_the_offer_to_undo(person, demo, size):
+    tell(demo, 1, 2)
+    mina = person(viewport=size)
+    for window in (opened(mina.signed_in("mina", "/orders/")), mina.window("/notifications/").listening()):
+        expect(window.rows).to_have_count(2)
+        from_menu(window.rows.first, "Archive")
+        expect(window.rows).to_have_count(1)
+        window.rows.locator("summary").click()
+        expect(note(window, "Archived.")).to_be_visible()
+        expect_whole(window.rows.locator(".notifications-choices"))
+        press(window, "Escape")
+        tell(demo, 3)
+
+
+def test_the_menu_of_a_row_at_the_edge_is_scrolled_to(panel):
+    edge = panel.page.get_by_role("link", name="See all notifications").bounding_box()["y"]
+    (last,) = (each for each in panel.rows.all() if -70 < each.bounding_box()["y"] + each.bounding_box()["height"] - edge <= 0)
+    last.locator("summary").click()
+    expect_whole(last.locator(".notifications-choices"))
 
 
 # --- Second thoughts ---
@@ -269,8 +310,8 @@ def test_what_is_done_shows_before_the_server_has_answered(panel, demo):
     demo.server.resume()
     panel.page.reload()
     opened(panel)
-    expect(panel.rows).to_have_count(20)
     expect_unread(row(panel, 28), is_unread=False)
+    expect(row(panel, 29)).to_have_count(0)
 
 
 def test_what_the_server_refuses_is_put_right_and_said(person, told):
@@ -347,6 +388,15 @@ def test_the_whole_story_by_keyboard_alone(person, demo, told):
     expect_unread(row(panel, 10), is_unread=False)
     press(panel, "Escape")
     expect(panel.bell).to_be_focused()
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 720}, {"width": 375, "height": 667}])
+def test_whatever_row_the_keys_lead_to_is_seen_whole(person, told, size):
+    panel = opened(person(viewport=size).signed_in("mina", "/orders/"))
+    for key, number in (*(("j", 30 - down) for down in range(12)), *(("k", 20 + up) for up in range(11))):
+        press(panel, key)
+        expect(row(panel, number)).to_be_focused()
+        expect_whole(row(panel, number))
 
 
 def test_the_keys_lead_on_past_the_last_row(mina):
@@ -498,8 +548,9 @@ def test_an_action_that_failed_says_so_at_its_row_and_can_be_tried_again(asked):
     pressed = []
     yes = asked.rows.first.get_by_role("button", name="It is here")
     address = yes.get_attribute("formaction")
-    asked.page.route(f"**{address}", lambda route: pressed.append(route) if not pressed else route.fulfill(status=500))
-    yes.click()
+    asked.page.route(f"**{address}", pressed.append)
+    with asked.page.expect_request(f"**{address}"):
+        yes.click()
     expect(yes).to_have_attribute("aria-disabled", "true")
     yes.click(force=True)
     asked.page.wait_for_timeout(100)

@@ -24,8 +24,11 @@ const headers = { Accept: "application/json" };
 
 /** What a step makes of a row. @type {Record<string, object>} */
 const MAKES = {
-  ...{ read: { read: true }, unread: { read: false }, delete: { hidden: true } },
-  ...{ archive: { archived: true }, unarchive: { archived: false } },
+  read: { read: true },
+  unread: { read: false },
+  archive: { archived: true },
+  unarchive: { archived: false },
+  delete: { hidden: true },
 };
 
 /** The URL if a link may lead there (http, https, mailto, or a path of this site), else "". */
@@ -221,7 +224,7 @@ export class NotificationList extends HTMLElement {
     for (const [name, run] of Object.entries(this.#does)) this.addEventListener(name, run, listen);
     (this.closest("[popover]") ?? this).addEventListener("keydown", this.#keydown, listen);
     document.addEventListener("scroll", this.#scroll, listen);
-    for (const box of this.querySelectorAll("input")) box.checked = choice() !== "off";
+    for (const box of all(this, "input")) /** @type {HTMLInputElement} */ (box).checked = choice() !== "off";
     this.#arrange();
     const { position = stood } = stream() ?? {}; // swapped in, or restored, beside a stream that stands elsewhere
     if ((stood && position && stood !== position) || this.#list.ariaBusy) void this.refresh();
@@ -464,7 +467,7 @@ export class NotificationList extends HTMLElement {
       const target = /** @type {Element} */ (event.target);
       const pressed = /** @type {HTMLAnchorElement | null} */ (target.closest("a, button"));
       const row = /** @type {HTMLElement | null} */ (target.closest("[data-unread]"));
-      this.#closeMenus(target.closest("details"));
+      if (!target.closest("details")) this.#closeMenus(); // of two menus the browser closes one
       if (pressed?.name) pressed.type = "submit";
       if (pressed?.hasAttribute("popovertarget")) this.#last = /** @type {HTMLElement} */ (document.activeElement);
       const run = this.#runs[pressed?.dataset.part ?? ""];
@@ -476,10 +479,11 @@ export class NotificationList extends HTMLElement {
     },
     auxclick: (event) => this.#does.click(event),
     /** A popover within a popover does not give the focus back by itself. */
-    beforetoggle: (/** @type {ToggleEvent} */ { newState, target }) => {
-      const hasFocus = /** @type {Node} */ (target).contains(document.activeElement);
-      if (newState === "closed" && hasFocus) (this.#last?.isConnected ? this.#last : this.#list).focus();
+    beforetoggle: ({ newState, target }) => {
+      if (newState === "closed" && target.contains(document.activeElement)) (this.#last?.isConnected ? this.#last : this.#list).focus();
     },
+    /** A menu at the edge is seen whole. */
+    toggle: ({ target: menu }) => menu.open && menu.lastElementChild.scrollIntoView({ block: "nearest" }),
     change: ({ target }) => target.dataset.part === "switch" && choice(target.checked ? "on" : "off"),
   };
 
@@ -539,9 +543,8 @@ export class NotificationList extends HTMLElement {
     this.#later(button.value, answer?.ok ? PATIENCE : 0, () => setBusy(false));
   }
 
-  #closeMenus(/** @type {Element | null} */ except = null) {
-    for (const menu of this.querySelectorAll("details[open]")) {
-      if (menu === except) continue;
+  #closeMenus() {
+    for (const menu of all(this, "details[open]")) {
       if (menu.contains(document.activeElement)) menu.querySelector("summary")?.focus();
       menu.removeAttribute("open");
     }
@@ -613,7 +616,7 @@ function take(/** @type {Event} */ event) {
 
 /** @returns {HTMLElement[]} */
 function all(/** @type {ParentNode} */ root, /** @type {string} */ selector) {
-  return [...root.querySelectorAll(selector)].map((element) => /** @type {HTMLElement} */ (element));
+  return /** @type {HTMLElement[]} */ ([...root.querySelectorAll(selector)]);
 }
 
 /** The one that works, should there be several. */
