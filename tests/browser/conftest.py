@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "project.asgi:application"
 SETTINGS = "project.settings"
 PASSWORD = "ring-the-bell"
+BACK_OFF = 75_000  # in milliseconds: what a page waits at the most before it tries again, and what the try takes
 
 expect.set_options(timeout=20_000)  # a busy machine; a promise that holds is seen long before
 
@@ -221,9 +222,9 @@ class Window:
         self.page.goto(self.base + path)
         return self
 
-    def listening(self) -> "Window":
+    def listening(self, timeout: float | None = None) -> "Window":
         """Waits until the page's socket has been answered."""
-        expect(self.page.locator("notification-stream")).to_have_attribute("state", "open")
+        expect(self.page.locator("notification-stream")).to_have_attribute("state", "open", timeout=timeout)
         return self
 
     def until(self, expression: str, within: float = 60.0) -> None:
@@ -319,7 +320,7 @@ class Person:
         window.page.get_by_label("Username").fill(username)
         window.page.get_by_label("Password").fill(PASSWORD)
         window.page.get_by_role("main").get_by_role("button", name="Sign in").click()
-        window.page.wait_for_url(f"**{path}")
+        window.page.wait_for_url(self.base + path)
         return window
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.conftest import Demo, Window
+from tests.browser.conftest import BACK_OFF, Demo, Window
 from tests.servers import TcpProxy
 
 __all__ = ["MOMENT", "fill", "walk"]
@@ -180,7 +180,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     yield "reconnecting"
 
     page.context.set_offline(True)
-    expect(panel.locator("[data-state=offline]")).to_be_visible()
+    expect(panel.locator("[data-state=offline]")).to_be_visible(timeout=BACK_OFF)  # when it has tried once more
     yield "offline"
 
     line.mend()

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import in_both_browsers
+from tests.browser.conftest import BACK_OFF, in_both_browsers
 
 
 @in_both_browsers
@@ -16,7 +16,7 @@ def test_what_happened_while_the_server_was_dead_appears_once_without_reload(per
     mina.expect_unseen(0)
     demo.server.start()
 
-    mina.listening()
+    mina.listening(timeout=BACK_OFF)
     mina.expect_unseen(1)
     expect(mina.rows).to_have_count(1)
     expect(mina.toasts).to_have_count(1)

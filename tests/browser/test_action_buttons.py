@@ -25,7 +25,7 @@ def test_without_javascript_a_button_is_answered_in_its_place(person, delivered,
     expect(mina.rows).to_contain_text(answer)
     for gone in ("It is here", "It is not here"):
         expect(mina.rows.get_by_role("button", name=gone, exact=True)).to_have_count(0)
-    expect(mina.page.locator("main li[data-unread]")).to_have_count(0)
+    expect(mina.page.locator("main [data-id][data-unread]")).to_have_count(0)
     mina.open("/orders/1044/")
     expect(mina.page.locator(".comment-body").last).to_have_text(comment)
 

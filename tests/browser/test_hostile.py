@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from notifications.rules import clean
-from tests.browser.conftest import Person, Window
+from tests.browser.conftest import BACK_OFF, Person, Window
 from tests.browser.look import Look, look_site
 from tests.servers import tcp_proxy
 from tests.site.hostile import ADDRESSES, TEXTS
@@ -126,7 +126,7 @@ def attacked(browser: Browser, tmp_path_factory, redis_url) -> Iterator[Attacked
         site.run(ANSWER)
         expect(live.rows.locator("[data-part=answer]:not([hidden])")).to_have_count(COUNT // 2)
         line.mend()
-        yield Attacked(site, context, faults, live, cut_off.listening())
+        yield Attacked(site, context, faults, live, cut_off.listening(timeout=BACK_OFF))
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,8 @@ def test_as_it_is_printed_for_a_page_without_scripts(attacked, browser):
         window = Person(context, attacked.site.url, attacked.faults, attacked.site.sessions).signed_in("mina", "/notifications/")
         found = window.rows.evaluate_all(LOOK)
         for _ in range(1, PAGES):
-            window.page.get_by_role("link", name="Load more").last.click()
+            with window.page.expect_navigation():
+                window.page.get_by_role("link", name="Load more").last.click()
             found += window.rows.evaluate_all(LOOK)
         assert_harmless(found)
         assert_answered(found)

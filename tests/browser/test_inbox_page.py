@@ -58,6 +58,7 @@ def test_a_reader_without_javascript_finds_clears_and_pages(plain, filled):
     main(plain).get_by_label("Search notifications").press("Enter")
     expect(plain.rows).to_have_count(20)
     main(plain).get_by_role("link", name="Unread").click()
+    expect(main(plain).get_by_role("link", name="Unread")).to_have_attribute("aria-current", "page")
     main(plain).get_by_role("link", name="Load more").click()
     expect(plain.rows).to_have_count(10)
     expect(main(plain).get_by_label("Kind")).to_have_value("order.status")

@@ -41,7 +41,7 @@ def sign_in(window: Window, username: str) -> None:
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_url("**/orders/")
+    page.wait_for_url(f"{window.base}/orders/")
     window.listening()
 
 

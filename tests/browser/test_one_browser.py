@@ -35,7 +35,7 @@ def test_who_signs_in_after_somebody_else_sees_nothing_of_theirs(person, demo):
     form.locator("input[name=username]").fill("noor")
     form.locator("input[name=password]").fill(PASSWORD)
     form.locator("input[type=submit]").click()
-    form.wait_for_url("**/orders/")
+    form.wait_for_url(f"{demo.url}/orders/")
     expect(left_open.rows.filter(has_text="For Mina alone")).to_have_count(0)
     demo.run(
         "from notifications import notify\n"

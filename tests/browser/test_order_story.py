@@ -89,7 +89,7 @@ def test_the_readers_language_counts_not_the_writers(person, demo):
     german.page.locator("#id_username").fill("mina")
     german.page.locator("#id_password").fill("ring-the-bell")
     german.page.locator("main button").click()
-    german.page.wait_for_url("**/orders/")
+    german.page.wait_for_url(f"{german.base}/orders/")
     german.listening()
     demo.run("halcyon.move_to('shipped', by=noor)")
     expect(german.toasts).to_contain_text("Bestellung 1044 ist unterwegs")

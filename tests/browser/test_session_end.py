@@ -57,7 +57,7 @@ def test_a_sign_out_ends_all_tabs_of_this_browser_and_none_of_another(person, de
     one.page.get_by_label("Username").fill("mina")
     one.page.get_by_label("Password").fill(PASSWORD)
     one.page.get_by_role("main").get_by_role("button", name="Sign in").click()
-    expect(one.page).to_have_url(re.compile(r"/notifications/$"))
+    expect(one.page).to_have_url(f"{one.base}/notifications/")
     expect(one.listening().rows).to_have_count(2)
 
 

@@ -14,6 +14,8 @@ from tests.browser.conftest import Person, running_demo
 from tests.browser.states import fill, walk
 from tests.servers import tcp_proxy
 
+pytestmark = pytest.mark.timeout(900)  # whichever comes first takes the walk, a minute and more beside other browsers
+
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PLAIN: dict[str, Any] = {"color_scheme": "light", "forced_colors": "none"}
 TEXT = "(size) => document.documentElement.style.setProperty('font-size', size)"
@@ -124,7 +126,6 @@ def told(found: dict[str, list[str]]) -> str:
     return json.dumps({where: what for where, what in found.items() if what}, indent=1, ensure_ascii=False)
 
 
-@pytest.mark.timeout(300)
 def test_axe_finds_nothing_in_any_state_however_it_is_looked_at(findings, record_property):
     record_property("looked at", f"{len(findings.states)} states, {len(findings.axe)} looks")
     assert told(findings.axe) == "{}"

@@ -15,7 +15,7 @@ from typing import Self
 __all__ = ["HOST", "NotReady", "ServerProcess", "free_port"]
 
 HOST = "127.0.0.1"
-READY_SECONDS = 30
+READY_SECONDS = 60
 STOP_SECONDS = 10
 POLL_SECONDS = 0.02
 LOG_TAIL = 3000
