@@ -362,6 +362,8 @@ def person(
         def make(at: str = demo.url, **options: Any) -> Person:
             context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce"} | options)
             stack.callback(context.close)
+            if engine == "firefox" and not options.get("java_script_enabled", True):
+                context.route("**/*.js", lambda route: route.abort())  # to switch it off there is beyond Playwright
             return Person(context, at, faults, sessions)
 
         yield make

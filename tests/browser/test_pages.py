@@ -168,6 +168,7 @@ def test_the_inbox_page_lists_and_its_buttons_work_without_javascript(plain, dem
     expect(plain.rows).to_have_count(0)
     plain.open("/notifications/?show=archived")
     expect(plain.rows).to_have_count(1)
+    expect(plain.page.locator("notification-stream:not([state])")).to_have_count(1)  # the premise: nothing ran
 
 
 def test_the_shop_works_without_javascript(plain, person):

@@ -10,7 +10,7 @@
  * @typedef {import("./notification-stream.js").Item & {actions?: Action[], answer?: string}} Item
  * @typedef {{id: number, number: number, stamp: number, read: boolean, archived: boolean, hidden?: boolean}} Row
  * @typedef {{items: (Row | import("./notification-stream.js").Hidden)[], ops?: Record<string, number>[], reset?: boolean,
- *   more?: boolean, before?: number | null, unread?: number, counts?: Record<string, number>}} Change
+ *   more?: boolean, before?: number | null, unread?: number, counts?: Record<string, any>}} Change
  * @typedef {{type: string, ids?: number[], upto?: number, stamp?: number}} Step
  */
 
@@ -212,8 +212,8 @@ export class NotificationList extends HTMLElement {
   connectedCallback() {
     const { signal } = (this.#leave = new AbortController());
     const listen = { signal, capture: true };
-    const [about, floor, stood] = ["show", "floor", "position"].map((name) => this.getAttribute(name) ?? "");
-    this.#rows = new Rows(about, Number(floor), this.hasAttribute("filtered"));
+    const stood = this.getAttribute("position") ?? "";
+    this.#rows = new Rows(this.getAttribute("show") ?? "", Number(this.getAttribute("floor")), this.hasAttribute("filtered"));
     for (const { dataset } of this.#elements.values()) {
       const [id, number, stamp] = [dataset.id, dataset.number, dataset.stamp].map(Number);
       this.#rows.set(id, { id, number, stamp, read: !("unread" in dataset), archived: "archived" in dataset });
@@ -227,7 +227,7 @@ export class NotificationList extends HTMLElement {
     for (const box of all(this, "input")) /** @type {HTMLInputElement} */ (box).checked = choice() !== "off";
     this.#arrange();
     const { position = stood } = stream() ?? {}; // swapped in, or restored, beside a stream that stands elsewhere
-    if ((stood && position && stood !== position) || this.#list.ariaBusy) void this.refresh();
+    if ((stood && position && stood !== position) || this.#list.ariaBusy) this.refresh();
   }
 
   disconnectedCallback() {
@@ -274,7 +274,7 @@ export class NotificationList extends HTMLElement {
   #older() {
     if (this.#list.ariaBusy) return;
     this.setAttribute("loading", "");
-    void this.refresh(true);
+    this.refresh(true);
   }
 
   /** What is said on the page, without its `notifications:`. @type {Record<string, (detail: any) => void>} */
@@ -290,14 +290,14 @@ export class NotificationList extends HTMLElement {
       show(this, "heard", new Intl.DateTimeFormat(this.lang || undefined, { timeStyle: "short" }).format(this.#heard));
       pick(this, "state", state);
       if (state === "open" && this.hasAttribute("marks-seen")) stream()?.command({ type: "seen" }).catch(() => {}); // nobody asked for it
-      if (/ing|off|clo/.test(state) && this.hasAttribute("loading") && !this.#list.ariaBusy) void this.refresh();
+      if (/ing|off|clo/.test(state) && this.hasAttribute("loading") && !this.#list.ariaBusy) this.refresh();
     },
   };
 
   #take(/** @type {Change} */ change) {
     const rows = this.#rows;
     if (change.reset && !rows.isMeantBy(change)) return void this.refresh();
-    if (rows.isFiltered && !change.items.every(({ id }) => rows.has(id))) this.#later("again", AGAIN, () => this.refresh());
+    if (rows.isFiltered && change.items.some(({ id }) => !rows.has(id))) this.#later("again", AGAIN, () => this.refresh());
     this.#apply(change, !change.reset);
   }
 
@@ -306,6 +306,7 @@ export class NotificationList extends HTMLElement {
     const elements = this.#elements;
     const newest = rows.sorted[0]?.number ?? 0;
     const waits = isNews && this.#isReading;
+    const isSame = change.items.every((row) => !row.hidden && rows.get(row.id)?.archived === row.archived);
     const changed = rows.apply(change);
     for (const [id, element] of elements) if (!rows.has(id)) this.#remove(element);
     for (const row of changed) {
@@ -324,10 +325,11 @@ export class NotificationList extends HTMLElement {
       this.removeAttribute("loading");
       show(this, "error", false);
     }
-    const { unread, counts = { unread } } = change;
+    const other = isSame ? undefined : ""; // how many the other tabs have is not known then, until the server is asked again
+    const { unread, counts = { unread, active: other, archived: other } } = change;
     if (unread !== undefined) show(this, "mark-all", unread);
-    for (const [name, count = NaN] of Object.entries(counts)) {
-      for (const part of all(document, `[data-count=${name}]`)) if (count >= 0) part.textContent = count > 99 ? "99+" : String(count);
+    for (const [name, count] of Object.entries(counts)) {
+      for (const part of all(document, `[data-count=${name}]`)) if (count !== undefined) part.textContent = count > 99 ? "99+" : String(count);
     }
     this.#arrange();
     if (isNews && !waits) this.#reveal(true);
@@ -427,7 +429,7 @@ export class NotificationList extends HTMLElement {
       this.#later("undo", REGRET, this.#expire);
     }
     show(this, "failed", false);
-    this.#apply({ items: this.#rows.foretell(step), ...(name === "read_upto" && { unread: 0 }) });
+    this.#apply({ items: this.#rows.foretell(step), unread: name === "read_upto" ? 0 : undefined });
     done.catch(() => {
       pick(this, "done", "");
       show(this, "failed", true);
@@ -458,7 +460,7 @@ export class NotificationList extends HTMLElement {
       const [type, by = "ids"] = button.name.split("_");
       const value = Math.max(Number(button.value), by === "upto" ? (this.#rows.sorted[0]?.number ?? 0) : 0);
       this.#closeMenus();
-      if (row && button.dataset.part === "action" && !stream()?.isOver) void this.#act(row, button);
+      if (row && button.dataset.part === "action" && !stream()?.isOver) this.#act(row, button);
       else if (by === "stamp") this.#undo(type);
       else if (!(type in MAKES && this.#give({ type, [by]: by === "ids" ? [value] : value }))) return;
       take(event);
@@ -498,11 +500,11 @@ export class NotificationList extends HTMLElement {
     const says = all(this, "[data-keys]").find(({ dataset }) => dataset.keys?.split(" ").includes(key));
     if (!says || choice() === "off" || target.closest("input, textarea, select, [contenteditable]")) return;
     if (key === "enter" && target !== row) return; // what has the focus knows what to do
-    const { moves, goes = "", presses, within } = says.dataset;
+    const { moves, goes = "none", presses, within } = says.dataset;
     const shown = this.#shown;
     this.#last = row ?? this.#last;
-    const next = () => shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? (goes ? this.#part(goes) : null);
-    const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next());
+    const next = shown[shown.indexOf(/** @type {HTMLElement} */ (this.#last)) + Number(moves)] ?? this.#part(goes);
+    const found = /** @type {HTMLElement | null} */ (presses ? (within ? this : row)?.querySelector(presses) : next);
     if (!found) return;
     event.preventDefault();
     if (!presses) found.focus();
@@ -511,7 +513,7 @@ export class NotificationList extends HTMLElement {
 
   /** What pressing does, by the part. @type {Record<string, (link: HTMLAnchorElement) => void>} */
   #runs = {
-    retry: () => void this.refresh(),
+    retry: () => this.refresh(),
     more: () => this.#older(),
     fresh: () => {
       this.#reveal(true);
@@ -525,22 +527,22 @@ export class NotificationList extends HTMLElement {
       this.setAttribute("loading", "");
       this.#rows = new Rows(name);
       this.#apply({ items: [] });
-      void this.refresh();
+      this.refresh();
     },
   };
 
   /** An action of the site's: what comes of it arrives as a delta, in every tab. */
   async #act(/** @type {HTMLElement} */ row, /** @type {HTMLButtonElement} */ button) {
-    const setBusy = (/** @type {boolean} */ isBusy) => {
-      for (const each of all(row, "[data-part=action]")) each.ariaDisabled = isBusy ? "true" : null;
+    const setBusy = (/** @type {string | null} */ isBusy) => {
+      for (const each of all(row, "[data-part=action]")) each.ariaDisabled = isBusy;
     };
     if (button.ariaDisabled) return;
-    setBusy(true);
+    setBusy("true");
     show(row, "unanswered", false);
     const body = new FormData(/** @type {HTMLFormElement} */ (button.form), button);
     const answer = await fetch(button.formAction, { method: "POST", body, headers }).catch(() => null);
     show(row, "unanswered", !answer?.ok);
-    this.#later(button.value, answer?.ok ? PATIENCE : 0, () => setBusy(false));
+    this.#later(button.value, answer?.ok ? PATIENCE : 0, () => setBusy(null));
   }
 
   #closeMenus() {

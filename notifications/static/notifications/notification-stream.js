@@ -127,7 +127,7 @@ export const ways = {
     };
     const again = () => {
       hear(null); // in a hidden tab the timer may be as late as the one that listens for silence
-      void ask();
+      ask();
     };
     const ask = async () => {
       close();
@@ -150,7 +150,7 @@ export const ways = {
         else end(1006);
       }
     };
-    if (!isOnce) void ask();
+    if (!isOnce) ask();
     return { ask, close, wake: ask };
   },
 };

@@ -90,7 +90,7 @@ export class NotificationToasts extends HTMLElement {
     const { items, live } = /** @type {CustomEvent<{items: Item[], live: boolean}>} */ (event).detail;
     queueMicrotask(() => {
       if (event.defaultPrevented) return; // the site said no, in whatever order its listener was added
-      void this.#tell(live ? items : items.filter(({ number }) => number > this.#seenUpto), live);
+      this.#tell(live ? items : items.filter(({ number }) => number > this.#seenUpto), live);
     });
   };
 
