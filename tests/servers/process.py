@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -19,23 +20,38 @@ READY_SECONDS = 60
 STOP_SECONDS = 10
 POLL_SECONDS = 0.02
 LOG_TAIL = 3000
+MARKS = 200  # far more servers than a test starts, and fewer files than a process may open
 
 
 class NotReady(Exception):
     """A server ended, or did not answer in time; the message ends with the tail of its log."""
 
 
+marks: deque[socket.socket] = deque()
+"""Of the ports that this process was given last: UDP's of the same numbers."""
+
+
 def free_port() -> int:
-    """A port nobody listens on, below the range that outgoing connections take: a restart finds it free again."""
+    """A port nobody listens on, below the range that outgoing connections take: a restart finds it free again.
+
+    Nor is it another test process's, whose server is only about to listen: two that were given the same one would take the
+    server that is faster for theirs.
+    """
     while True:
         port = random.randint(20000, 30000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            mark = socket.socket(type=socket.SOCK_DGRAM)
             try:
                 probe.bind((HOST, port))
+                mark.bind((HOST, port))
             except OSError:
+                mark.close()
                 continue
-            return port
+        marks.append(mark)
+        if len(marks) > MARKS:
+            marks.popleft().close()
+        return port
 
 
 class ServerProcess(abc.ABC):
