@@ -113,7 +113,7 @@ def walk(mina: Window, demo: Demo, line: TcpProxy, language: str = "en") -> Iter
     yield "bell"
 
     mina.bell.click()
-    expect(panel).to_be_visible()
+    expect(panel).to_be_focused()
     page.mouse.move(0, 0)
     yield "panel"
 
