@@ -289,10 +289,23 @@ class CountedWindow(Window):
 
 def expect_one_connection(*windows: CountedWindow) -> None:
     """Soon: to close one takes an answer of the server's, and a window that has just given its own up may still wait for it."""
+    expect_soon(windows[0].page, lambda: sum(window.connections for window in windows) == 1)
+
+
+def expect_soon(page: Page, fact: Callable[[], bool]) -> None:
+    """What no locator can wait for. The page goes on meanwhile."""
     deadline = time.monotonic() + 20
-    while (count := sum(window.connections for window in windows)) != 1:
-        assert time.monotonic() < deadline, f"{count} connections"
-        windows[0].page.wait_for_timeout(20)
+    while not fact():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
+def stretched(wait: int, to: int) -> str:
+    """A script by which the page's timers of so many milliseconds take so many others: for those that a late machine misses."""
+    return f"""(() => {{
+      const later = setTimeout;
+      window.setTimeout = (run, wait) => later(run, wait === {wait} ? {to} : wait);
+    }})()"""
 
 
 class Person:

@@ -1,23 +1,17 @@
 """The list, in the bell's panel and on its page: tabs, what waits above, what is further down, keys, second thoughts, actions."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import in_both_browsers
+from tests.browser.conftest import expect_soon, in_both_browsers, stretched
 
 TELL = """
 from notifications import notify
 for number in range({first}, {last} + 1):
     notify('order.status', to=mina, title=f'Order {{number}} moved', actor='Noor', url='/orders/1044/')
 """
-OFFER = """() => {
-  const later = setTimeout;
-  window.setTimeout = (run, wait) => later(run, wait === 8000 ? 600_000 : wait);
-}"""
-"""An undo is offered for ten minutes."""
 IS_WHOLE = """(element) => {
   const { left, right, top, height } = element.getBoundingClientRect();
   const heights = Array.from({ length: Math.floor(height / 8) - 1 }, (_, step) => top + 8 * (step + 1));
@@ -79,10 +73,7 @@ def from_menu(row, name):
 
 def expect_whole(element):
     """Nothing lies over it, nor does it reach beyond what is seen."""
-    deadline = time.monotonic() + 20
-    while not element.evaluate(IS_WHOLE):
-        assert time.monotonic() < deadline, element
-        element.page.wait_for_timeout(20)
+    expect_soon(element.page, lambda: element.evaluate(IS_WHOLE))
 
 
 def press(window, *keys):
@@ -239,7 +230,7 @@ def test_the_menu_of_the_only_row_is_seen_whole_over_the_offer_to_undo(person, d
     tell(demo, 1, 2)
     mina = person(viewport=size)
     window = opened(mina.signed_in("mina")) if place == "panel" else mina.signed_in("mina", "/notifications/").listening()
-    window.page.evaluate(OFFER)
+    window.page.evaluate(stretched(8000, to=600_000))  # so long the undo is offered
     from_menu(row(window, 2), "Archive")
     expect(row(window, 2)).to_have_count(0)
     row(window, 1).locator("summary").click()

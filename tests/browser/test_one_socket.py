@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.browser.conftest import CountedWindow, Demo, Person, expect_one_connection
+from tests.browser.conftest import CountedWindow, Demo, Person, expect_one_connection, stretched
 from tests.servers import programs
 from tests.servers.process import HOST, ServerProcess
 
@@ -26,10 +26,7 @@ WATCH = """
     if (type === "welcome" && data.heartbeat_seconds) window.welcomed = Date.now();
   });
 """
-NO_LEAD_IS_TAKEN = """
-  const later = setTimeout;
-  window.setTimeout = (run, wait) => later(run, wait === 400 ? 10 * wait : wait);
-"""
+NO_LEAD_IS_TAKEN = stretched(400, to=4000)
 """A visible tab waits ten times as long for the one that leads before it takes the lead from it."""
 TRANSPORT = "document.querySelector('notification-stream').transport"
 

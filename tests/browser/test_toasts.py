@@ -1,20 +1,16 @@
 """Toasts: seen once, by whoever looks; gone by themselves, but not while somebody reads; louder only where somebody said so."""
 
 import contextlib
-import time
 
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import expect_soon, stretched
 from tests.browser.test_bell import hide, tell
 
 LINGER = """() => {
   const { animate } = Element.prototype;
   Element.prototype.animate = function (frames, time) { return animate.call(this, frames, time === 8000 ? 600_000 : time) };
-}"""
-CLAIMS = """() => {
-  const later = setTimeout;
-  window.setTimeout = (run, wait) => later(run, wait === 200 ? 2000 : wait);
 }"""
 FIND = "(toast) => toast.getAnimations().find((each) => each.effect.getTiming().duration === 8000)"
 
@@ -131,7 +127,7 @@ def tabs(person):
 def without_focus(tab) -> None:
     """It waits for the one that has it, and longer than usual: that one may be late."""
     tab.page.evaluate("() => { document.hasFocus = () => false }")
-    tab.page.evaluate(CLAIMS)
+    tab.page.evaluate(stretched(200, to=2000))
 
 
 def shown(tabs, wait: float = 800) -> list[int]:
@@ -141,9 +137,7 @@ def shown(tabs, wait: float = 800) -> list[int]:
 
 def soon(tabs, number: int) -> None:
     """So many are shown, wherever it is."""
-    deadline = time.monotonic() + 20
-    while sum(shown(tabs, 20)) != number:
-        assert time.monotonic() < deadline, shown(tabs)
+    expect_soon(tabs[0].page, lambda: sum(tab.toasts.count() for tab in tabs) == number)
 
 
 def test_of_several_tabs_one_shows_it(tabs, demo):
@@ -270,9 +264,7 @@ def test_the_system_tells_it_while_no_tab_is_visible_and_one_tab_asks_it_to(desk
     tell(demo, "told by the system")
     for tab in (one, two):
         tab.expect_unseen(2)
-    deadline = time.monotonic() + 20
-    while not any(tab.page.evaluate("notes.length") for tab in (one, two)):
-        assert time.monotonic() < deadline
+    expect_soon(one.page, lambda: any(tab.page.evaluate("notes.length") for tab in (one, two)))
     one.page.wait_for_timeout(800)  # by then the other one has asked
     told = [*one.page.evaluate(NOTES), *two.page.evaluate(NOTES)]
     ((title, _, tag),) = told
